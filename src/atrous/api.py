@@ -1,0 +1,249 @@
+"""The library's two jobs, each with its page: `train` and `evaluate`."""
+
+import platform
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atrous.config import TrainConfig, make_config
+from atrous.data.audit import AuditResult, audit
+from atrous.data.fingerprint import fingerprint
+from atrous.data.layouts import open_dataset
+from atrous.data.samples import Dataset
+from atrous.environment import package_versions
+from atrous.errors import DataError, OutputError
+from atrous.evaluation import Report, evaluate_model
+from atrous.files import make_folder
+from atrous.models.deeplab import DeepLab, build
+from atrous.origin import find_origin, published_path
+from atrous.prediction import Model, load
+from atrous.report import Page, write_page
+from atrous.training.loop import Outcome, fit
+from atrous.training.narrator import Narrator, Say
+from atrous.training.plan import Facts, Plan, make_plan
+from atrous.training.run_folder import RunFolder, new_run_folder
+from atrous.weights import load_weights
+
+__all__ = ["Run", "evaluate", "train"]
+
+SHOWN_ERRORS = 5
+SPARE_BYTES = 50 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run: its folder, the best validation, and one row per validation."""
+
+    folder: Path
+    best: Report | None
+    history: Sequence[dict[str, Any]]
+    config: TrainConfig
+
+    def model(self, *, device: str = "auto") -> Model:
+        """Open the best model."""
+        return load(self.folder, device=device)
+
+
+def train(
+    data: str | Path,
+    *,
+    recipe: str = "auto",
+    out: str | Path | None = None,
+    narrator: Narrator | None = None,
+    started: float | None = None,
+    **settings: Any,
+) -> Run:
+    """Fine-tune a network and return the finished run.
+
+    Args:
+        data: a folder in any layout that is recognised, or a data.yaml.
+        recipe: a name in `atrous.config.RECIPES`.
+        out: the run folder; by default runs/train/NAME-N.
+        narrator: hears what is decided and how things stand; silent by default.
+        started: `time.monotonic()` that `minutes` are counted from; now by default.
+        settings: any field of `atrous.config.TrainConfig`, e.g. `model=..., epochs=50, weights="none"`.
+
+    Raises:
+        ConfigError, DataError, WeightsError, OutputError, TrainingError: see `atrous.errors`.
+    """
+    start = time.monotonic() if started is None else started
+    narrator = narrator or Narrator()
+    config = make_config(recipe, settings)
+    dataset = open_dataset(Path(data))
+    for line in dataset.notes:
+        narrator.note(line)
+    origin = find_origin(config.weights)
+    checked = _check(dataset, data, narrator.note)
+    plan = make_plan(config, dataset, _facts_of(checked), origin)
+    weights = origin.path or published_path(config.weights, plan.model)
+    torch.manual_seed(config.seed)
+    network = build(plan.model, **plan.network)
+    if weights is not None:
+        narrator.note(f"weights: {load_weights(network, weights).summary}")
+    else:
+        narrator.note("weights: random, as asked (--weights none)")
+    for line in plan.reasons:
+        narrator.note(line)
+    run = new_run_folder(dataset.root.resolve().name or "run", out=None if out is None else Path(out))
+    narrator.note(f"run folder {run.path}")
+    narrator.listen(run.log)
+    _preflight(run, network)
+    run.write_config(_resolved(plan, dataset))
+    outcome = fit(network, dataset, plan, run, narrator=narrator, start=start)
+    _finish(run, plan, dataset, outcome, narrator)
+    return Run(folder=run.path, best=outcome.best, history=outcome.history, config=plan.config)
+
+
+def evaluate(
+    model: Model | str | Path,
+    data: str | Path,
+    *,
+    split: str = "val",
+    device: str = "auto",
+    out: str | Path | None = None,
+    say: Say | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Measure a model on a split of a data set.
+
+    Args:
+        model: a `Model`, a run folder, or a model file.
+        data: a folder in any layout that is recognised, or a data.yaml.
+        split: train, val or test.
+        device: where a model that is opened here runs.
+        out: a folder for `metrics.json` and `report.html`; nothing is written without it.
+        say: hears what was recognised.
+        progress: called with (images done, images in all).
+    """
+    opened = model if isinstance(model, Model) else load(model, device=device)
+    dataset = open_dataset(Path(data))
+    for line in dataset.notes:
+        if say is not None:
+            say(line)
+    report = evaluate_model(opened, dataset, split=split, progress=progress)
+    if out is not None:
+        folder = RunFolder(Path(out))
+        make_folder(folder.path)
+        folder.write_metrics(report.as_json())
+        page = Page(
+            title=f"{dataset.root.resolve().name}: {split}",
+            report=report,
+            model=opened,
+            dataset=dataset,
+            notes=dataset.notes,
+            facts=_facts(),
+        )
+        write_page(folder.report, page)
+    return report
+
+
+def _check(dataset: Dataset, data: str | Path, say: Say) -> AuditResult:
+    """Look through the data before any time is spent.
+
+    Raises:
+        DataError: there are errors; names the first few and `atrous check`.
+    """
+    checked = audit(dataset)
+    errors = [finding for finding in checked.findings if finding.severity == "error"]
+    if errors:
+        shown = "\n  ".join(str(finding) for finding in errors[:SHOWN_ERRORS])
+        more = f"\n  and {len(errors) - SHOWN_ERRORS} more" if len(errors) > SHOWN_ERRORS else ""
+        raise DataError(
+            f"{data}: {len(errors)} errors in the data, so nothing was trained:\n  {shown}{more}\n"
+            f"Run `atrous check {data}` for all of them."
+        )
+    for finding in checked.findings[:SHOWN_ERRORS]:
+        say(f"warning: {finding}")
+    return checked
+
+
+def _facts_of(checked: AuditResult) -> Facts:
+    """What the plan needs of the training split."""
+    train = checked.splits.get("train")
+    if train is None:
+        return Facts(sizes=(), class_pixels=())
+    return Facts(sizes=tuple(train.sizes.elements()), class_pixels=train.class_pixels)
+
+
+def _preflight(run: RunFolder, network: DeepLab) -> None:
+    """Stop before the first step if the disk cannot hold what the run writes.
+
+    Raises:
+        OutputError: too little room.
+    """
+    size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    needed = 6 * size + SPARE_BYTES  # best, last, its mean and the optimiser's two moments, and one being written
+    free = shutil.disk_usage(run.path).free
+    if free < needed:
+        raise OutputError(
+            f"{run.path}: {free / 2**20:.0f} MB free, but the run writes up to {needed / 2**20:.0f} MB. "
+            "Free some space, or give a folder on another disk with --out."
+        )
+
+
+def _resolved(plan: Plan, dataset: Dataset) -> dict[str, Any]:
+    """What `config.yaml` holds."""
+    settings = plan.config.model_dump(mode="json")
+    return {
+        "format_version": 1,
+        "data": {"path": str(dataset.root.resolve()), "layout": dataset.layout, "fingerprint": fingerprint(dataset)},
+        "settings": settings,
+        "class_weights": None if plan.class_weights is None else [round(value, 6) for value in plan.class_weights],
+        "reasons": list(plan.reasons),
+        "versions": package_versions(),
+    }
+
+
+def _finish(run: RunFolder, plan: Plan, dataset: Dataset, outcome: Outcome, narrator: Narrator) -> None:
+    """Write what the run came to, and say what to do next."""
+    model = load(run.path, device=str(plan.device))
+    report = outcome.best
+    if plan.config.test_at_end:
+        split = "test" if dataset.splits.get("test") else "val"
+        if dataset.splits.get(split):
+            report = evaluate_model(model, dataset, split=split)
+            narrator.note(
+                f"{split} loss {report.loss:.4f}" if report.loss is not None else f"{split}: no labelled pixel"
+            )
+    commands: list[tuple[str, str]] = [
+        ("measure it", f"atrous evaluate {run.path} {dataset.root}"),
+        ("use it", f"atrous predict {run.path} IMAGES --out predictions"),
+        ("see what it knows", f"atrous info {run.path}"),
+    ]
+    if report is not None:
+        run.write_metrics({**report.as_json(), "steps": outcome.steps})
+        page = Page(
+            title=run.path.name,
+            report=report,
+            model=model,
+            dataset=dataset,
+            history=outcome.history,
+            notes=(*dataset.notes, *plan.reasons),
+            facts=_facts(seed=plan.config.seed, fingerprint=report.fingerprint),
+            commands=commands,
+        )
+        write_page(run.report, page)
+        miou = "-" if report.miou is None else f"{report.miou:.4f}"
+        narrator.note(f"best mIoU {miou} on {len(report.images)} {report.split} images; page: {run.report}")
+    for what, command in commands:
+        narrator.note(f"{what}: {command}")
+
+
+def _facts(*, seed: int | None = None, fingerprint: str | None = None) -> dict[str, str]:
+    """What a page says of where its numbers come from."""
+    facts = {
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+        **package_versions(),
+    }
+    if seed is not None:
+        facts["seed"] = str(seed)
+    if fingerprint is not None:
+        facts["data fingerprint"] = fingerprint
+    return facts

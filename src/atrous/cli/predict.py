@@ -1,0 +1,58 @@
+"""`atrous predict`: masks and overlays for files, folders and globs."""
+
+from pathlib import Path
+
+from atrous.cli import console
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: str,
+    /,
+    *inputs: str,
+    out: Path,
+    save: str = "mask,overlay",
+    device: str = "auto",
+) -> int:
+    """Segment images; a bad file is reported and the rest go on (exit code 1).
+
+    Parameters
+    ----------
+    model:
+        A run folder or a .safetensors file.
+    inputs:
+        Files, folders (with everything below them) or globs.
+    out:
+        Where results go; the tree of the inputs is mirrored.
+    save:
+        What to write, with commas: mask (palette PNG), overlay (PNG with legend), polygons (GeoJSON), table (CSV).
+    device:
+        auto, cpu, cuda, cuda:N or mps.
+    """
+    from atrous.collection import find_images, predict_files
+    from atrous.errors import ConfigError
+    from atrous.prediction import load
+
+    if not inputs:
+        raise ConfigError(
+            "no INPUT given; expected image files, folders or globs: atrous predict MODEL INPUT... --out DIR"
+        )
+    kinds = tuple(kind.strip() for kind in save.split(",") if kind.strip())
+    files = find_images(inputs)
+    loaded = load(model, device=device)
+    done = failed = 0
+    for outcome in predict_files(loaded, files, out=out, save=kinds):
+        if outcome.error is None:
+            done += 1
+            for path in outcome.written:
+                console.result(str(path))
+        else:
+            failed += 1
+            console.complain(outcome.error)
+        if console.is_live():
+            console.status(f"{done + failed} of {len(files)} images")
+    console.note(
+        f"{done} images segmented into {out}" + (f", {failed} failed (see {out / 'errors.jsonl'})" if failed else "")
+    )
+    return 1 if failed else 0

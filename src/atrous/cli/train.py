@@ -1,0 +1,112 @@
+"""`atrous train`: fine-tune a network."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from atrous.cli import console
+
+__all__ = ["train"]
+
+STARTED: float | None = None
+
+
+def train(
+    data: Path | None = None,
+    /,
+    *,
+    model: str | None = None,
+    recipe: str = "auto",
+    weights: str | None = None,
+    freeze: Literal["none", "backbone", "all-but-last"] | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    crop: tuple[int, int] | None = None,
+    batch: int | None = None,
+    output_stride: Literal[8, 16, 32] | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True, negative="")] = None,
+    seed: int | None = None,
+    device: str | None = None,
+    out: Path | None = None,
+    print_config: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Fine-tune a network on images and masks.
+
+    Everything that is not given is decided from the data and the machine, and told with its reason.
+
+    Parameters
+    ----------
+    data:
+        A folder of images and masks in any layout that is recognised, or a data.yaml.
+    model:
+        One of `atrous models`. By default one that fits the weights and the machine.
+    recipe:
+        auto, or classic: a frozen DeepLabv3-ResNet-101 with a new last layer, Adam, ten epochs.
+    weights:
+        What to start from: auto (published weights, from the cache folder), none (random), or a file with a backbone or
+        a whole network.
+    freeze:
+        What is not trained: none, backbone, all-but-last.
+    epochs:
+        Passes over the training images.
+    minutes:
+        Minutes for the whole run; the schedule follows the clock and ends on time.
+    crop:
+        Height and width of the training crops, pixels.
+    batch:
+        Images per step.
+    output_stride:
+        How much smaller than the image the backbone's last features are: 8, 16 or 32.
+    set_:
+        Any other setting as KEY=VALUE; --print-config lists them.
+    seed:
+        Key of all randomness.
+    device:
+        auto, cpu, cuda, cuda:N or mps.
+    out:
+        The run folder; by default runs/train/NAME-N.
+    print_config:
+        Print all settings with their meaning, and stop.
+    """
+    from atrous.config import make_config, parse_settings
+    from atrous.errors import ConfigError
+
+    settings: dict[str, Any] = {
+        "model": model,
+        "weights": weights,
+        "freeze": freeze,
+        "epochs": epochs,
+        "minutes": minutes,
+        "crop": crop,
+        "batch": batch,
+        "output_stride": output_stride,
+        "seed": seed,
+        "device": device,
+    }
+    settings = {key: value for key, value in settings.items() if value is not None} | parse_settings(set_ or [])
+    if print_config:
+        return _print_config(make_config(recipe, settings).model_dump())
+    if data is None:
+        raise ConfigError("no DATA given; expected a folder of images and masks: atrous train DATA")
+    from atrous import api
+    from atrous.training.narrator import Narrator
+
+    narrator = Narrator(console.note, console.status, live=console.is_live())
+    run = api.train(data, recipe=recipe, out=out, narrator=narrator, started=STARTED, **settings)
+    console.result(str(run.folder))
+    return 0
+
+
+def _print_config(values: dict[str, Any]) -> int:
+    """Every setting as YAML with its meaning beside it."""
+    import yaml
+
+    from atrous.config import TrainConfig
+
+    for key, field in TrainConfig.model_fields.items():
+        value = values[key]
+        plain = list(value) if isinstance(value, tuple) else value
+        line = yaml.safe_dump({key: plain}, default_flow_style=None, allow_unicode=True).strip()
+        console.result(f"{line:<32}  # {field.description}")
+    return 0

@@ -1,0 +1,144 @@
+"""Predicting many files: the tree of the inputs is mirrored, a bad file is reported and the rest go on."""
+
+import csv
+import glob
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atrous.data.layouts.listing import PICTURE_SUFFIXES
+from atrous.errors import ConfigError, DataError
+from atrous.files import make_folder, write_atomically
+from atrous.prediction import Model, Prediction
+
+__all__ = ["KINDS", "InputFile", "Outcome", "find_images", "predict_files"]
+
+KINDS = ("mask", "overlay", "polygons", "table")
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """An image, and where its results go below the output folder (without suffix)."""
+
+    path: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one file: the files written, or the error."""
+
+    path: Path
+    written: tuple[Path, ...] = ()
+    error: str | None = None
+
+
+def find_images(inputs: Sequence[str]) -> list[InputFile]:
+    """Expand files, folders and globs, in order, each image once.
+
+    Below a folder, hidden files and files that are no images by their suffix are left out; a file named by itself is
+    taken whatever its suffix. Two images that would write the same result (`a.jpg`, `a.png`) keep their suffix in it.
+
+    Raises:
+        DataError: an input that does not exist, or no image at all.
+    """
+    found: dict[Path, Path] = {}
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            for file in _images_below(path):
+                found.setdefault(file, file.relative_to(path))
+        elif path.exists():
+            found.setdefault(path, Path(path.name))
+        else:
+            matches = [Path(name) for name in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
+            if not matches:
+                raise DataError(f"{text}: no such file, folder or glob; expected images. Check the path.")
+            for match in matches:
+                for file in _images_below(match) if match.is_dir() else [match]:
+                    found.setdefault(file, file.relative_to(match.parent))
+    if not found:
+        raise DataError(
+            f"{', '.join(inputs)}: no images found; expected files ending in {', '.join(sorted(PICTURE_SUFFIXES))}."
+        )
+    stems = Counter(str(target.with_suffix("")) for target in found.values())
+    return [
+        InputFile(path, target.with_suffix("") if stems[str(target.with_suffix(""))] == 1 else target)
+        for path, target in found.items()
+    ]
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
+            yield path
+
+
+def predict_files(
+    model: Model, files: Sequence[InputFile], *, out: Path, save: Sequence[str] = ("mask", "overlay")
+) -> Iterator[Outcome]:
+    """Predict one file after another and write what `save` names below `out`.
+
+    Files that fail are listed in `out/errors.jsonl`.
+
+    Raises:
+        ConfigError: an unknown kind of result.
+        OutputError: results cannot be written; nothing half-written is left.
+    """
+    unknown = [kind for kind in save if kind not in KINDS]
+    if unknown or not save:
+        raise ConfigError(
+            f"--save {','.join(save)}: {', '.join(unknown) or 'nothing'} is not known; expected {', '.join(KINDS)}."
+        )
+    make_folder(out)
+    errors: list[Outcome] = []
+    for file in files:
+        try:
+            prediction = model.predict(file.path)
+        except DataError as error:
+            outcome = Outcome(file.path, error=str(error))
+            errors.append(outcome)
+            _write_errors(out, errors)
+        else:
+            outcome = Outcome(file.path, written=tuple(_write(prediction, out / file.target, save)))
+        yield outcome
+
+
+def _write(prediction: Prediction, target: Path, save: Sequence[str]) -> Iterator[Path]:
+    make_folder(target.parent)
+    if "mask" in save:
+        path = target.with_name(f"{target.name}.png")
+        prediction.save_mask(path)
+        yield path
+    if "overlay" in save:
+        path = target.with_name(f"{target.name}_overlay.png")
+        prediction.save_overlay(path)
+        yield path
+    if "polygons" in save:
+        path = target.with_name(f"{target.name}.geojson")
+        features = {"type": "FeatureCollection", "features": prediction.polygons()}
+        write_atomically(path, json.dumps(features).encode())
+        yield path
+    if "table" in save:
+        path = target.with_name(f"{target.name}.csv")
+        write_atomically(path, _csv(prediction).encode())
+        yield path
+
+
+def _csv(prediction: Prediction) -> str:
+    rows = prediction.table()
+    stream = io.StringIO()
+    fields = ["class_id", "class_name", "area_pixels", "top", "left", "bottom", "right", "centroid_y", "centroid_x"]
+    writer = csv.DictWriter(stream, fieldnames=fields)
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _write_errors(out: Path, errors: Sequence[Outcome]) -> None:
+    lines = [json.dumps({"file": str(outcome.path), "error": outcome.error}, ensure_ascii=False) for outcome in errors]
+    write_atomically(out / "errors.jsonl", ("\n".join(lines) + "\n").encode())

@@ -1,0 +1,1 @@
+"""Data sets: reading their layouts, parting them, checking them, and feeding them to a training."""

@@ -1,0 +1,46 @@
+"""The one internal form that every layout is read into."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from atrous.labels import Labels
+
+__all__ = ["SPLITS", "Dataset", "Sample"]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image with its mask.
+
+    `name` is unique in the data set and stable across machines (a relative path without suffix, with `/`): randomness
+    and splits are keyed by it. `group` names what must not be parted between splits (a sequence, a patient); by default
+    the sample itself.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None
+    group: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set as it was understood: where, in which layout, with which classes and splits.
+
+    `class_map` gives for raw mask values the class id or the ignore index where they differ; values that are neither in
+    it, nor a class id, nor the ignore index are errors. `notes` are sentences for the user: what was recognised and
+    decided, with the reason. `unpaired` are files for which no partner was found.
+    """
+
+    root: Path
+    layout: str
+    labels: Labels
+    splits: dict[str, tuple[Sample, ...]]
+    class_map: dict[int, int] = field(default_factory=dict[int, int])
+    notes: tuple[str, ...] = ()
+    unpaired: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return sum(len(samples) for samples in self.splits.values())

@@ -1,0 +1,56 @@
+"""Every error that a user can cause, in one small tree.
+
+    AtrousError                    exit code 2 at the command line
+    |-- ConfigError                wrong usage: an option, a setting, a configuration file
+    |-- DataError                  a data set that cannot be used as it is
+    |   `-- ImageError             one file that is not a readable image or mask
+    |-- WeightsError               a checkpoint or model file that is damaged, foreign or does not fit
+    |-- TrainingError              a run that cannot go on: a loss that is not finite, memory that ran out
+    |-- OutputError                results that cannot be written: a full disk, a folder without permission
+    `-- MissingExtraError          an optional package that is not installed
+
+A message has three parts: what was found and where, what was expected, and the next step.
+"""
+
+__all__ = [
+    "AtrousError",
+    "ConfigError",
+    "DataError",
+    "ImageError",
+    "MissingExtraError",
+    "OutputError",
+    "TrainingError",
+    "WeightsError",
+]
+
+
+class AtrousError(Exception):
+    """Base of all errors that are meant for the user; its text needs no traceback."""
+
+
+class ConfigError(AtrousError):
+    """Wrong usage: an unknown option or setting, or settings that contradict each other."""
+
+
+class DataError(AtrousError):
+    """A data set that cannot be used as it is."""
+
+
+class ImageError(DataError):
+    """One file that is not a readable image or mask."""
+
+
+class WeightsError(AtrousError):
+    """A checkpoint or model file that is damaged, foreign, or does not fit the network."""
+
+
+class TrainingError(AtrousError):
+    """A training run that cannot go on."""
+
+
+class OutputError(AtrousError):
+    """Results that cannot be written where they were asked for."""
+
+
+class MissingExtraError(AtrousError):
+    """An optional package is needed that is not installed."""

@@ -1,0 +1,173 @@
+"""Measuring a model on a data set: whole images at their own size, the same forward path as prediction."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from atrous.data.loader import Pair, read_pair
+from atrous.data.samples import Dataset, Sample
+from atrous.engines import best_class, resize_logits
+from atrous.errors import DataError
+from atrous.labels import Labels
+from atrous.losses import cross_entropy_sums
+from atrous.metrics import ConfusionMatrix, Scores, scores_from_counts
+from atrous.prediction import Model
+
+__all__ = ["ImageScore", "Report", "choose_split", "evaluate_model", "evaluate_samples"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageScore:
+    """One image's own confusion counts, from which its mIoU over the classes it holds or predicts."""
+
+    sample: Sample
+    miou: float | None
+    pixel_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Scores of a model on one split of a data set.
+
+    `counts[truth, predicted]` are pixels; everything else follows from them, but for `loss`, the mean cross entropy over
+    all labelled pixels (None where there are none).
+    """
+
+    labels: Labels
+    split: str
+    counts: NDArray[np.int64]
+    scores: Scores
+    loss: float | None
+    images: tuple[ImageScore, ...]
+    engine: str
+    precision: str
+    fingerprint: str
+    dataset: Dataset | None = field(default=None, repr=False)
+
+    @property
+    def miou(self) -> float | None:
+        """Mean intersection over union of the classes that occur."""
+        return self.scores.miou
+
+    @property
+    def iou(self) -> dict[str, float | None]:
+        """Class name -> intersection over union, None for an absent class."""
+        return dict(zip(self.labels.names, self.scores.iou, strict=True))
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Pixels, (K, K) int64: rows are the truth, columns the prediction."""
+        return self.counts
+
+    def as_json(self) -> dict[str, Any]:
+        """What `metrics.json` and `evaluate --json` hold."""
+        return {
+            "format_version": 1,
+            "split": self.split,
+            "miou": self.scores.miou,
+            "iou": self.iou,
+            "pixel_accuracy": self.scores.pixel_accuracy,
+            "mean_accuracy": self.scores.mean_accuracy,
+            "frequency_weighted_iou": self.scores.frequency_weighted_iou,
+            "loss": self.loss,
+            "images": len(self.images),
+            "absent_classes": [self.labels.names[index] for index in self.scores.absent_classes],
+            "accuracy": dict(zip(self.labels.names, self.scores.accuracy, strict=True)),
+            "confusion": self.counts.tolist(),
+            "engine": self.engine,
+            "precision": self.precision,
+            "data_fingerprint": self.fingerprint,
+        }
+
+
+def choose_split(dataset: Dataset, split: str) -> Sequence[Sample]:
+    """The samples of a split.
+
+    Raises:
+        DataError: the split is missing or empty; the message lists those that exist.
+    """
+    samples = dataset.splits.get(split, ())
+    if not samples:
+        found = ", ".join(f"{name} ({len(members)})" for name, members in dataset.splits.items() if members) or "none"
+        raise DataError(f"{dataset.root}: no images in split {split!r}; found: {found}. Choose one with --split.")
+    return samples
+
+
+def evaluate_model(model: Model, dataset: Dataset, *, split: str = "val", progress: Progress | None = None) -> Report:
+    """Measure `model` on `split`. `progress` is called with (images done, images in all).
+
+    Raises:
+        DataError: a missing split, classes that differ from the model's, or files that cannot be used.
+    """
+    if dataset.labels.num_classes != model.labels.num_classes:
+        raise DataError(
+            f"{dataset.root}: {dataset.labels.num_classes} classes ({', '.join(dataset.labels.names[:5])}, ...) but the "
+            f"model has {model.labels.num_classes} ({', '.join(model.labels.names[:5])}, ...); they must be the same. "
+            "Map the classes in a data.yaml."
+        )
+    return evaluate_samples(model, dataset, choose_split(dataset, split), split=split, progress=progress)
+
+
+def evaluate_samples(
+    model: Model, dataset: Dataset, samples: Sequence[Sample], *, split: str, progress: Progress | None = None
+) -> Report:
+    """Measure `model` on the given samples; see `evaluate_model`."""
+    matrix = ConfusionMatrix(model.labels.num_classes, ignore_index=dataset.labels.ignore_index)
+    images: list[ImageScore] = []
+    loss_sum = pixels = 0.0
+    fingerprint = hashlib.sha256()
+    for done, (sample, (image, mask)) in enumerate(_read_ahead(samples, dataset), start=1):
+        logits = resize_logits(model.coarse_logits(image), (mask.shape[0], mask.shape[1]))
+        counts = matrix.update(best_class(logits), mask)
+        total, weight = _loss(logits, mask, dataset.labels.ignore_index)
+        loss_sum, pixels = loss_sum + total, pixels + weight
+        own = scores_from_counts(counts)
+        images.append(ImageScore(sample=sample, miou=own.miou, pixel_accuracy=own.pixel_accuracy))
+        for part in (sample.name.encode(), image.tobytes(), mask.tobytes()):
+            fingerprint.update(part)
+        if progress is not None:
+            progress(done, len(samples))
+    return Report(
+        labels=model.labels,
+        split=split,
+        counts=matrix.counts,
+        scores=matrix.scores(),
+        loss=loss_sum / pixels if pixels else None,
+        images=tuple(images),
+        engine=model.engine.name,
+        precision=model.engine.precision,
+        fingerprint=fingerprint.hexdigest()[:16],
+        dataset=dataset,
+    )
+
+
+@torch.inference_mode()
+def _loss(logits: torch.Tensor, mask: NDArray[np.integer], ignore_index: int) -> tuple[float, float]:
+    """Cross entropy summed over the labelled pixels, and their number."""
+    target = torch.from_numpy(mask.astype(np.int64))[None].to(logits.device)
+    total, weight = cross_entropy_sums(logits, target, ignore_index=ignore_index)
+    return float(total), float(weight)
+
+
+def _read_ahead(samples: Sequence[Sample], dataset: Dataset) -> Iterator[tuple[Sample, Pair]]:
+    """Read the next few pairs while the network works on this one."""
+    ahead = 2
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending = [pool.submit(read_pair, sample, dataset) for sample in samples[:ahead]]
+        try:
+            for position, sample in enumerate(samples):
+                pair = pending.pop(0).result()
+                if position + ahead < len(samples):
+                    pending.append(pool.submit(read_pair, samples[position + ahead], dataset))
+                yield sample, pair
+        finally:
+            for future in pending:
+                future.cancel()

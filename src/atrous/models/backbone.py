@@ -1,0 +1,69 @@
+"""What a backbone gives to a head, and how an output stride becomes strides and dilations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+__all__ = ["OUTPUT_STRIDES", "Backbone", "Features", "StageRates", "stage_rates"]
+
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Feature maps of one batch of images.
+
+    `low_level` has stride 4 (the v3+ decoder's second input), `auxiliary` feeds the training-only head, `high_level`
+    has the output stride. Each is (N, C, H, W) float.
+    """
+
+    low_level: Tensor
+    auxiliary: Tensor
+    high_level: Tensor
+
+
+class Backbone(nn.Module):
+    """A feature extractor. Subclasses set the three channel counts and `output_stride`, and implement `features`."""
+
+    low_level_channels: int
+    auxiliary_channels: int
+    high_level_channels: int
+    output_stride: int
+
+    def features(self, image: Tensor) -> Features:
+        """Return the feature maps of `image` (N, bands, H, W), normalised float."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class StageRates:
+    """One stage: the stride of its first unit, and the dilations of the first unit and of the others."""
+
+    stride: int
+    first_dilation: int
+    dilation: int
+
+
+def stage_rates(
+    strides: Sequence[int], *, output_stride: int, entry_stride: int, dilate_first_unit: bool = False
+) -> list[StageRates]:
+    """Turn strides into dilations where the output stride is reached.
+
+    `strides` are the stages' own strides and `entry_stride` that of what comes before them. The first unit of a dilated
+    stage keeps the rate of the stage before it: only so are the features those of the strided network, sub-sampled
+    (`dilate_first_unit` gives it the stage's rate, which torchvision's MobileNetV3 was trained with).
+
+    Raises ValueError for an output stride that is not 8, 16 or 32.
+    """
+    if output_stride not in OUTPUT_STRIDES:
+        raise ValueError(f"output_stride is {output_stride}; it must be one of 8, 16, 32")
+    current, dilation, rates = entry_stride, 1, []
+    for stride in strides:
+        previous = dilation
+        if current * stride > output_stride:
+            dilation *= stride
+            stride = 1
+        current *= stride
+        rates.append(StageRates(stride, dilation if dilate_first_unit else previous, dilation))
+    return rates

@@ -1,0 +1,206 @@
+"""A model: a network with its labels and preprocessing; and what it says of an image."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from atrous import checkpoint
+from atrous.engines import Engine, TorchEngine, choose_device, label_map, probabilities
+from atrous.errors import MissingExtraError, WeightsError
+from atrous.images import read_image, write_image, write_mask
+from atrous.labels import VOC, Labels
+from atrous.models.deeplab import DeepLab
+from atrous.overlay import overlay
+from atrous.preprocessing import Preprocessing
+from atrous.regions import class_table, find_regions, polygons
+
+__all__ = ["Model", "Prediction", "load"]
+
+ImageArray = NDArray[np.uint8]
+NOTEBOOK_PIXELS = 1000
+
+
+class Prediction:
+    """What a model says of one image.
+
+    `label_map` is (H, W) uint8 (uint16 above 256 classes), at the image's own size.
+    """
+
+    def __init__(self, image: ImageArray, coarse: Tensor, labels: Labels, *, path: Path | None = None) -> None:
+        self.image = image
+        self.labels = labels
+        self.path = path
+        self._coarse = coarse
+        self.label_map: NDArray[np.integer] = label_map(coarse, self.size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32]:
+        """Probabilities (K, H, W) float32, computed when first asked for."""
+        return probabilities(self._coarse, self.size)
+
+    def overlay(self, *, opacity: float = 0.5, legend: bool = True) -> ImageArray:
+        """The image with the classes in colour, and a legend: (H', W, 3) uint8."""
+        return overlay(self.image, self.label_map, self.labels, opacity=opacity, legend=legend)
+
+    def polygons(self, *, min_area: int = 1) -> list[dict[str, Any]]:
+        """Regions as GeoJSON features in pixel coordinates; areas equal pixel counts."""
+        return polygons(self.label_map, self.labels, min_area=min_area)
+
+    def table(self, *, min_area: int = 1) -> list[dict[str, Any]]:
+        """Regions as rows: class, area in pixels, half-open box (top, left, bottom, right), centroid (y, x)."""
+        return [region.as_row() for region in find_regions(self.label_map, self.labels, min_area=min_area)]
+
+    def shares(self) -> list[dict[str, Any]]:
+        """The classes present with their pixels and their share of the image, the largest first."""
+        return class_table(self.label_map, self.labels)
+
+    def save_mask(self, path: str | Path) -> None:
+        """Write the label map as a palette PNG (16-bit above 256 classes)."""
+        write_mask(Path(path), self.label_map, self.labels)
+
+    def save_overlay(self, path: str | Path) -> None:
+        """Write the overlay with its legend as PNG or JPEG, by the suffix."""
+        write_image(Path(path), self.overlay())
+
+    def __repr__(self) -> str:
+        classes = ", ".join(f"{row['class_name']} {row['share']:.0%}" for row in self.shares()[:4])
+        return f"Prediction({self.size[0]}x{self.size[1]}: {classes})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the overlay, at most 1,000 pixels wide or high, and the classes."""
+        picture = Image.fromarray(self.overlay())
+        picture.thumbnail((NOTEBOOK_PIXELS, NOTEBOOK_PIXELS))
+        stream = io.BytesIO()
+        picture.save(stream, "PNG")
+        data = base64.b64encode(stream.getvalue()).decode()
+        text = html.escape(repr(self))
+        return f'<img alt="{text}" src="data:image/png;base64,{data}"><div>{text}</div>'
+
+
+class Model:
+    """A network with everything that prediction needs.
+
+    Args:
+        network: gives logits (N, K, H, W) for images (N, bands, H, W); one of `atrous.models` or any other module.
+        labels: class names and palette; by default VOC's for 21 classes, else class_0, class_1, ...
+        preprocessing: bands, mean and deviation; by default ImageNet's.
+        device: auto, cpu, cuda, mps.
+        metadata: further facts from the model file: scores, licence, version.
+        path: where it was loaded from.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        labels: Labels | None = None,
+        preprocessing: Preprocessing | None = None,
+        device: str = "auto",
+        metadata: Mapping[str, Any] | None = None,
+        path: Path | None = None,
+    ) -> None:
+        self.device = choose_device(device)
+        self.preprocessing = preprocessing or Preprocessing()
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
+        self.engine: Engine = TorchEngine(self.network, device=self.device)
+        self.labels = labels or self._default_labels()
+        self.metadata = dict(metadata or {})
+        self.path = path
+
+    def _default_labels(self) -> Labels:
+        """VOC's names for 21 classes, numbers for any other count, which a tiny image tells."""
+        probe = np.zeros((64, 64, self.preprocessing.bands), np.float32)
+        count = self.engine.coarse_logits(probe).shape[1]
+        return VOC if count == VOC.num_classes else Labels.numbered(count)
+
+    def predict(self, image: str | Path | ImageArray | Image.Image) -> Prediction:
+        """Segment one image: a file, an array (H, W, 3) uint8 RGB (or (H, W) grey), or a Pillow image.
+
+        Raises:
+            ImageError: a file that is not a readable image.
+            ValueError: an array of another shape or type.
+        """
+        path = Path(image) if isinstance(image, str | Path) else None
+        pixels = read_image(path) if path is not None else _as_pixels(image)  # pyright: ignore[reportArgumentType]
+        return Prediction(pixels, self.coarse_logits(pixels), self.labels, path=path)
+
+    def coarse_logits(self, image: ImageArray) -> Tensor:
+        """Logits (1, K, h, w) float32 at the network's own stride, of an image (H, W, 3) uint8."""
+        return self.engine.coarse_logits(self.preprocessing.normalise(image))
+
+    def save(self, path: str | Path) -> None:
+        """Write a model file. Only for networks that atrous built; another module is an error that says so."""
+        if not isinstance(self.network, DeepLab):
+            raise WeightsError(
+                f"a {type(self.network).__name__} cannot be saved as an atrous model file: how to build it again is not "
+                "known. Expected a network from atrous.models; save its state_dict yourself."
+            )
+        checkpoint.save_model(
+            Path(path),
+            self.network,
+            labels=self.labels,
+            preprocessing=self.preprocessing,
+            scores=self.metadata.get("scores"),
+            licence=self.metadata.get("licence"),
+        )
+
+    def __repr__(self) -> str:
+        name = getattr(self.network, "name", None) or type(self.network).__name__
+        return f"Model({name}, {self.labels.num_classes} classes, {self.device})"
+
+
+def load(source: str | Path, *, device: str = "auto") -> Model:
+    """Open a run folder or a model file.
+
+    Raises:
+        WeightsError: nothing there, or a file without what prediction needs.
+    """
+    if str(source).startswith("hf:"):
+        raise MissingExtraError(
+            f"{source}: loading from the Hugging Face hub is not part of this version; "
+            "download the repository's .safetensors file and give its path."
+        )
+    path = Path(source)
+    if path.is_dir():
+        path = path / "model.safetensors"
+        if not path.is_file():
+            raise WeightsError(
+                f"{source}: no model.safetensors in this folder; expected a run folder or a .safetensors file. "
+                "A run that never reached its first validation has none: train again."
+            )
+    loaded = checkpoint.load_model(path)
+    return Model(
+        loaded.network,
+        labels=loaded.labels,
+        preprocessing=loaded.preprocessing,
+        device=device,
+        metadata=loaded.metadata,
+        path=path,
+    )
+
+
+def _as_pixels(image: ImageArray | Image.Image) -> ImageArray:
+    """An array as (H, W, 3) uint8."""
+    array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else np.asarray(image)
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ValueError(
+            f"image is {array.dtype} {array.shape}; expected uint8 of shape (height, width, 3) or (height, width)"
+        )
+    return array

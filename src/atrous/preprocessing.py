@@ -1,0 +1,89 @@
+"""From pixels to what a network reads: the one preprocessing that training, evaluation, prediction and export share."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atrous.errors import ImageError
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Preprocessing"]
+
+# RGB, as fractions of the value range; torchvision's weights and most others were trained with these.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How an image becomes a network's input.
+
+    A value v of band c becomes (f - mean[c]) / std[c], where f is v as a fraction of the value range: 0 for its lower
+    and 1 for its upper end. `resize` "none" means that images enter at their own size.
+
+    Raises:
+        ValueError: values that contradict each other, e.g. three means for four bands.
+    """
+
+    bands: int = 3
+    """Bands (channels) of the image; 3 is RGB."""
+    value_range: tuple[float, float] = (0.0, 255.0)
+    """Pixel values that count as 0 and as 1."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Per band, as a fraction of the value range."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Per band, as a fraction of the value range."""
+    resize: Literal["none"] = "none"
+    """The rule by which an image is resized before the network."""
+
+    def __post_init__(self) -> None:
+        if self.bands < 1 or len(self.mean) != self.bands or len(self.std) != self.bands:
+            raise ValueError(
+                f"{self.bands} bands with {len(self.mean)} means and {len(self.std)} deviations; "
+                "there must be a band, and each needs one of both"
+            )
+        numbers = (*self.value_range, *self.mean, *self.std)
+        if not all(map(math.isfinite, numbers)) or len(self.value_range) != 2:
+            raise ValueError(f"value range {self.value_range}, mean {self.mean}, std {self.std}: all must be finite")
+        if min(self.std) <= 0 or self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"std {self.std} must be above 0, and value range {self.value_range} must rise")
+        if self.resize != "none":
+            raise ValueError(f"resize rule {self.resize!r} is not known; this version knows 'none'")
+
+    def standardise(self, fractions: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(f - mean) / std of fractions of the value range (..., bands), in float64."""
+        return (fractions - np.asarray(self.mean)) / np.asarray(self.std)
+
+    def neutral_colour(self) -> NDArray[np.float64]:
+        """The pixel value of each band, (bands,) in the value range, that becomes 0: what padding should hold."""
+        low, high = self.value_range
+        return low + np.asarray(self.mean) * (high - low)
+
+    def normalise(self, image: NDArray[np.integer | np.floating]) -> NDArray[np.float32]:
+        """The network's input for an image (H, W, bands): (H, W, bands) float32, bands last.
+
+        uint8 goes through a table of 256 entries per band, which gives the formula's values exactly and several times
+        faster. Bands stay last because that is the memory order in which convolutions run fastest; a permuted view
+        makes it (C, H, W).
+
+        Raises:
+            ImageError: an image with another number of bands.
+        """
+        if image.ndim != 3 or image.shape[2] != self.bands:
+            raise ImageError(
+                f"an image of shape {image.shape} was given to a model of {self.bands} bands. "
+                f"Expected (height, width, {self.bands}). Choose images with these bands, or a model for yours."
+            )
+        if image.dtype != np.uint8:
+            return self._by_formula(image)
+        table = self._by_formula(np.arange(256)[:, None].repeat(self.bands, axis=1))
+        looked_up = cv2.LUT(np.ascontiguousarray(image), table[:, None])
+        return np.asarray(looked_up, np.float32).reshape(image.shape)  # OpenCV drops the axis of a single band
+
+    def _by_formula(self, image: NDArray[np.integer | np.floating]) -> NDArray[np.float32]:
+        """The plain computation, in float64 until the end."""
+        low, high = self.value_range
+        return self.standardise((image.astype(np.float64) - low) / (high - low)).astype(np.float32)

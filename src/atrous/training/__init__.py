@@ -1,0 +1,1 @@
+"""Training: the plan, the course of a run, the steps, and the folder it is kept in."""

@@ -1,0 +1,36 @@
+"""What is not trained: no gradients, and eval mode for dropout and batch norm, so its output never changes."""
+
+from torch import nn
+
+from atrous.config import Freeze
+from atrous.models.deeplab import DeepLab
+
+__all__ = ["freeze", "train_mode"]
+
+
+def freeze(network: DeepLab, what: Freeze) -> None:
+    """Mark what is frozen; `all-but-last` leaves the layer of logits, and no auxiliary head, to be trained."""
+    trained = _trained_modules(network, what)
+    network.requires_grad_(False)
+    for module in trained:
+        module.requires_grad_(True)
+
+
+def train_mode(network: DeepLab, what: Freeze) -> None:
+    """Put what is trained into train mode and what is frozen into eval mode."""
+    network.eval()
+    for module in _trained_modules(network, what):
+        module.train()
+
+
+def _trained_modules(network: DeepLab, what: Freeze) -> list[nn.Module]:
+    if what == "none":
+        return [network]
+    if what == "backbone":
+        return [head for head in (network.classifier, network.aux_classifier) if head is not None]
+    if what == "all-but-last":
+        logits = getattr(network.classifier, "logits", None)
+        if not isinstance(logits, nn.Module):
+            raise ValueError(f"{type(network.classifier).__name__} has no layer named `logits` to leave trainable")
+        return [logits]
+    raise ValueError(f"unknown freeze {what!r}; expected none, backbone or all-but-last")

@@ -1,0 +1,110 @@
+"""The folder of one run: what is in it, and that it is never overwritten."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from atrous.errors import ConfigError, OutputError
+from atrous.files import make_folder, write_atomically
+
+__all__ = ["RunFolder", "new_run_folder"]
+
+
+class RunFolder:
+    """Paths and writers; every file appears whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def model(self) -> Path:
+        """The best model so far."""
+        return self.path / "model.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The folder of the newest state, best or not."""
+        return self.path / "last"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write `config.yaml`."""
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        write_atomically(self.path / "config.yaml", text.encode())
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write `metrics.json`."""
+        text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomically(self.path / "metrics.json", (text + "\n").encode())
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write `history.csv`: one row a validation."""
+        if not rows:
+            return
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path / "history.csv", stream.getvalue().encode())
+
+    def log(self, line: str) -> None:
+        """Add one line to `log.txt`."""
+        try:
+            with (self.path / "log.txt").open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{self.path / 'log.txt'}: cannot be written ({error.strerror}); free some space."
+            ) from None
+
+
+def new_run_folder(name: str, *, out: Path | None = None, root: Path = Path("runs/train")) -> RunFolder:
+    """Make `root/<name>-<n>` with the first free n, and point `root/latest` to it; or make `out`.
+
+    Raises:
+        ConfigError: `out` exists and is not empty.
+        OutputError: the folder cannot be made.
+    """
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out}: already exists; a run is never overwritten. Give another --out, or remove it.")
+        make_folder(out)
+        return RunFolder(out)
+    make_folder(root)
+    number = 1
+    while True:
+        path = root / f"{name}-{number}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError as error:
+            raise OutputError(
+                f"{path}: the run folder cannot be made ({error.strerror}); a writable folder was expected. "
+                "Give another place with --out."
+            ) from None
+        _point_latest(root, path)
+        return RunFolder(path)
+
+
+def _point_latest(root: Path, path: Path) -> None:
+    """A link named `latest`, or a text file with the name where links cannot be made."""
+    link = root / "latest"
+    temporary = root / f".latest-{os.getpid()}"
+    try:
+        temporary.symlink_to(path.name, target_is_directory=True)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        write_atomically(root / "latest.txt", (path.name + "\n").encode())

@@ -1,0 +1,186 @@
+"""Augmentation of an image and its mask together.
+
+A `View` is drawn first: one geometric map and one colour map. It is then applied to image and mask in one call, so the
+two cannot be parted. Image pixels are interpolated (with antialiasing when they shrink), mask pixels are nearest
+neighbours, and what lies outside the image is the mean colour in the image and void in the mask.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atrous.preprocessing import Preprocessing
+
+__all__ = ["Augmentation", "View", "apply_view", "draw_view", "plain_view"]
+
+Matrix = NDArray[np.float64]
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How views of an image are drawn. Sizes are (height, width) in pixels, angles in degrees.
+
+    `scale` is the range of the random scale (log-uniform); 0.5-2.0 in the DeepLab papers. `flip` is the share of
+    mirrored views. `rotation` is the largest angle either way. `brightness`, `contrast` and `saturation` are the largest
+    relative changes either way; `tint` that of each channel's gain.
+    """
+
+    crop_size: tuple[int, int]
+    scale: tuple[float, float] = (0.5, 2.0)
+    flip: float = 0.5
+    rotation: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    tint: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One drawn view. `matrix` (2, 3) maps source to crop coordinates (x, y), pixel centres at half-integers.
+
+    `scale` is the size change of the map. `gain` and `offset` (3,) act on each channel's value in 0-1 after `saturation`
+    (1 leaves colours, 0 is grey).
+    """
+
+    size: tuple[int, int]
+    matrix: Matrix
+    scale: float
+    saturation: float
+    gain: NDArray[np.float64]
+    offset: float
+
+
+def draw_view(augmentation: Augmentation, image_size: tuple[int, int], rng: np.random.Generator) -> View:
+    """Draw a view of an image of `image_size` (height, width).
+
+    The crop lies inside the scaled image where it fits, and holds all of it where it does not.
+    """
+    height, width = image_size
+    crop_height, crop_width = augmentation.crop_size
+    scale = math.exp(rng.uniform(math.log(augmentation.scale[0]), math.log(augmentation.scale[1])))
+    angle = math.radians(rng.uniform(-1, 1) * augmentation.rotation)
+    mirror = -1.0 if rng.random() < augmentation.flip else 1.0
+    top, left = (
+        rng.uniform(min(0.0, size * scale - crop), max(0.0, size * scale - crop))
+        for size, crop in ((height, crop_height), (width, crop_width))
+    )
+    # Source centre of the crop -> origin, then mirror, turn, scale, and put it into the crop's centre.
+    centre_x, centre_y = (left + crop_width / 2) / scale, (top + crop_height / 2) / scale
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    turn = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
+    shift = np.array([crop_width / 2, crop_height / 2]) - turn @ np.array([centre_x, centre_y])
+    contrast = 1 + augmentation.contrast * rng.uniform(-1, 1)
+    brightness = 1 + augmentation.brightness * rng.uniform(-1, 1)
+    gain = brightness * contrast * (1 + augmentation.tint * rng.uniform(-1, 1, 3))
+    return View(
+        size=(crop_height, crop_width),
+        matrix=np.column_stack([turn, shift]),
+        scale=scale,
+        saturation=1 + augmentation.saturation * rng.uniform(-1, 1),
+        gain=gain,
+        offset=0.5 * brightness * (1 - contrast),
+    )
+
+
+def plain_view(size: tuple[int, int]) -> View:
+    """The view that changes nothing, of an image of `size` (height, width)."""
+    return View(
+        size=size,
+        matrix=np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+        scale=1.0,
+        saturation=1.0,
+        gain=np.ones(3),
+        offset=0.0,
+    )
+
+
+def apply_view(
+    view: View,
+    image: NDArray[np.uint8],
+    mask: NDArray[np.integer],
+    *,
+    preprocessing: Preprocessing,
+    ignore_index: int,
+) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+    """Apply one view to both.
+
+    Args:
+        view: from `draw_view` for an image of this size.
+        image: (H, W, 3) uint8.
+        mask: (H, W) integer, same size.
+        preprocessing: mean and deviation of the normalisation, which the colour change is merged with.
+        ignore_index: what the mask holds outside the image.
+
+    Returns:
+        The normalised image (height, width, 3) float32 (channels last, as the networks read it fastest), and the mask
+        (height, width) of the mask's own type.
+
+    Raises:
+        ValueError: image and mask differ in size.
+    """
+    if image.shape[:2] != mask.shape:
+        raise ValueError(f"image is {image.shape[:2]} and mask {mask.shape}; they must be of one size")
+    fill = tuple(float(round(value)) for value in preprocessing.neutral_colour())
+    cut, matrix = _prepare(image, view)
+    warped = _warp(cut, matrix, view.size, cv2.INTER_LINEAR, fill)
+    label_map = _warp(mask, view.matrix, view.size, cv2.INTER_NEAREST, float(ignore_index))
+    return _colour(warped, view, preprocessing), label_map
+
+
+def _prepare(image: NDArray[np.uint8], view: View) -> tuple[NDArray[np.uint8], Matrix]:
+    """Cut out what the crop sees and, when the view shrinks it, average pixels first: the antialiasing of the warp."""
+    if view.scale >= 1:
+        return image, view.matrix
+    height, width = image.shape[:2]
+    crop_height, crop_width = view.size
+    inverse = cv2.invertAffineTransform(view.matrix)
+    corners = np.array([[0, 0, 1], [crop_width, 0, 1], [0, crop_height, 1], [crop_width, crop_height, 1]], np.float64)
+    seen = corners @ inverse.T
+    margin = 2 / view.scale
+    left, top = (max(0, math.floor(low - margin)) for low in seen.min(axis=0))
+    right, bottom = (
+        min(limit, math.ceil(high + margin)) for limit, high in zip((width, height), seen.max(axis=0), strict=True)
+    )
+    cut = image[top:bottom, left:right]
+    small_width, small_height = (max(1, round(length * view.scale)) for length in (right - left, bottom - top))
+    small = cv2.resize(cut, (small_width, small_height), interpolation=cv2.INTER_AREA)
+    matrix = view.matrix.copy()
+    matrix[:, 2] += view.matrix[:, :2] @ np.array([left, top])
+    matrix[:, 0] *= (right - left) / small_width
+    matrix[:, 1] *= (bottom - top) / small_height
+    return np.asarray(small, np.uint8), matrix
+
+
+def _warp(
+    picture: NDArray[np.integer],
+    matrix: Matrix,
+    size: tuple[int, int],
+    interpolation: int,
+    fill: float | tuple[float, ...],
+) -> NDArray[np.integer]:
+    """cv2's warp, whose pixel centres are integers, with a matrix whose pixel centres are half-integers."""
+    shifted = matrix.copy()
+    shifted[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
+    return cv2.warpAffine(  # pyright: ignore[reportReturnType]
+        picture,
+        shifted,
+        size[::-1],
+        flags=interpolation,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=fill,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def _colour(image: NDArray[np.integer], view: View, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Saturation by a channel matrix; gain, offset, clipping and normalisation by one table per channel."""
+    if view.saturation != 1:
+        grey = np.tile(np.array(LUMA), (3, 1))
+        image = cv2.transform(image, view.saturation * np.eye(3) + (1 - view.saturation) * grey)  # type: ignore
+    values = np.arange(256)[:, None] / 255 * view.gain + view.offset
+    table = preprocessing.standardise(np.clip(values, 0, 1)).astype(np.float32)
+    return cv2.LUT(image, table.reshape(256, 1, 3))  # pyright: ignore[reportReturnType, reportArgumentType, reportCallIssue]

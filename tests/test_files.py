@@ -1,0 +1,125 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from atrous.errors import OutputError
+from atrous.files import make_folder, replacing, sha256_of, write_atomically
+
+
+def test_new_file_holds_the_content_and_nothing_else_is_left(tmp_path):
+    write_atomically(tmp_path / "a.bin", b"content")
+    assert (tmp_path / "a.bin").read_bytes() == b"content"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_old_file_is_replaced(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"a much longer old content")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_other_users_can_read_what_the_umask_lets_them(tmp_path):
+    old = os.umask(0o022)
+    try:
+        write_atomically(tmp_path / "a.bin", b"x")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a.bin").stat().st_mode & 0o777 == 0o644
+
+
+def test_failure_in_the_body_leaves_the_old_file_and_no_temporary_one(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="mine"), replacing(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError("mine")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_temporary_file_lies_beside_and_keeps_the_suffix(tmp_path):
+    with replacing(tmp_path / "model.safetensors") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".safetensors"
+        assert not (tmp_path / "model.safetensors").exists()
+        temporary.write_bytes(b"x")
+    assert (tmp_path / "model.safetensors").read_bytes() == b"x"
+
+
+def test_content_is_on_the_disk_before_the_name_changes(tmp_path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append("fsync"), fsync(fd))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (order.append("replace"), replace(a, b))[1])
+    write_atomically(tmp_path / "a", b"x")
+    assert order == ["fsync", "replace", "fsync"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_full_disk_keeps_the_old_file_and_says_how_much_is_free(tmp_path, monkeypatch, number):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match=r"a\.bin was not written: .* MiB are free .* Free some space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_missing_permission_names_the_folder(tmp_path, monkeypatch, number):
+    def fail(path, *_args, **_options):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(OutputError, match=f"no permission to write in the folder {tmp_path}"):
+        write_atomically(tmp_path / "a.bin", b"x")
+
+
+def test_missing_folder_is_told(tmp_path):
+    with pytest.raises(OutputError, match=rf"{tmp_path} is what exists of .*none.* Choose"):
+        write_atomically(tmp_path / "none" / "a.bin", b"x")
+
+
+def test_file_in_place_of_the_folder_is_told(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        write_atomically(tmp_path / "file" / "a.bin", b"x")
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        make_folder(tmp_path / "file")
+
+
+def test_folder_in_place_of_the_file_is_told(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="is a folder, not a file"):
+        write_atomically(tmp_path / "folder", b"x")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_error_about_another_file_passes_unchanged(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a.bin"):
+        (tmp_path / "elsewhere" / "b").read_bytes()
+
+
+def test_name_of_255_bytes_can_be_written(tmp_path):
+    path = tmp_path / ("n" * 251 + ".png")
+    write_atomically(path, b"x")
+    assert path.read_bytes() == b"x"
+
+
+def test_make_folder_makes_parents_and_accepts_an_existing_one(tmp_path):
+    made = make_folder(tmp_path / "a" / "b")
+    assert made.is_dir()
+    assert make_folder(made) == made
+
+
+def test_sha256_of_a_known_content(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
