@@ -33,9 +33,14 @@ def test_other_users_can_read_what_the_umask_lets_them(tmp_path):
 def test_failure_in_the_body_leaves_the_old_file_and_no_temporary_one(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="mine"), replacing(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError("mine")
+
+    def fail_half_way() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        fail_half_way()
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
 

@@ -201,12 +201,21 @@ def test_error_can_be_rebuilt_from_its_message():
     assert str(UnreadableError("text")) == "text"
 
 
+def outcome(reader, path) -> str:
+    """The message, empty where the file was read; anything but an ImageError fails the test."""
+    try:
+        reader(path)
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_mutated_bytes_raise_nothing_but_image_errors(tmp_path, kind):
     original = encoded(Image.fromarray(PHOTO), kind, exif=turned(6))
     random_bytes = random.Random(7)
     path = tmp_path / "a"
-    outcomes = set()
+    messages = []
     for _ in range(500):
         content = bytearray(original)
         for _ in range(random_bytes.randint(1, 8)):
@@ -214,14 +223,9 @@ def test_mutated_bytes_raise_nothing_but_image_errors(tmp_path, kind):
         if random_bytes.random() < 0.2:
             del content[random_bytes.randrange(len(content)) :]
         path.write_bytes(content)
-        for reader in (read_image, read_raw_mask, image_size):
-            try:
-                reader(path)
-                outcomes.add(True)
-            except ImageError as error:
-                outcomes.add(False)
-                assert str(path) in str(error)
-    assert outcomes == {True, False}
+        messages += [outcome(reader, path) for reader in (read_image, read_raw_mask, image_size)]
+    assert "" in messages  # some mutants are still pictures
+    assert all(str(path) in message for message in messages if message)
 
 
 @given(
@@ -231,10 +235,8 @@ def test_any_bytes_raise_nothing_but_image_errors(tmp_path_factory, content, mag
     path = tmp_path_factory.getbasetemp() / "any"
     path.write_bytes(magic + content)
     for reader in (read_image, read_raw_mask, image_size):
-        try:
-            reader(path)
-        except ImageError:
-            pass
+        message = outcome(reader, path)
+        assert not message or str(path) in message
 
 
 def test_masks_keep_their_values(tmp_path):

@@ -26,8 +26,9 @@ def test_poly_has_the_papers_values():
 
 
 def test_warm_up_rises_linearly():
-    assert poly(0.025, warmup=0.05) == pytest.approx(0.5 * 0.975**0.9)
-    assert poly(0.0, warmup=0.05) == 0
+    assert poly(0.0, warmup=0.05) == pytest.approx(0.1)
+    assert poly(0.025, warmup=0.05) == pytest.approx(0.55 * 0.975**0.9)
+    assert poly(0.05, warmup=0.05) == poly(0.05)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from torch import Tensor, nn
@@ -143,7 +144,10 @@ def save_model(
             f"{path} was not written: {len(broken)} tensors hold NaN or infinity: {shortened(broken)}. "
             "Expected finite numbers. Train with a smaller rate, or go back to an earlier model."
         )
-    write_tensors(path, tensors, metadata={HEADER_KEY: header.model_dump_json(exclude_none=True)})
+    document = header.model_dump(
+        mode="json", exclude={name for name in ("scores", "licence") if not getattr(header, name)}
+    )
+    write_tensors(path, tensors, key=HEADER_KEY, document=document)
 
 
 def load_model(path: Path) -> LoadedModel:
@@ -248,7 +252,9 @@ def _fill(path: Path, network: DeepLab, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _without_nan(value: Any) -> Any:
-    """`value` with None for every NaN and infinity, which JSON does not have."""
+    """`value` with None for every NaN and infinity, which JSON does not have, and plain numbers for numpy's."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, Mapping):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -86,8 +86,8 @@ def run_demo(
     return DemoResult(run=run, report=report, page=page, seconds=seconds)
 
 
-def write_scenes(root: Path, *, seed: int, counts: dict[str, int]) -> None:
-    """Write scenes as a VOC-like folder; the same seed gives the same files."""
+def write_scenes(root: Path, *, seed: int, counts: dict[str, int], size: tuple[int, int] = SIZE) -> None:
+    """Write scenes of `size` (height, width) as a VOC-like folder; the same seed gives the same files."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         make_folder(root / folder)
     number = 0
@@ -95,7 +95,7 @@ def write_scenes(root: Path, *, seed: int, counts: dict[str, int]) -> None:
         names: list[str] = []
         for _ in range(count):
             name = f"scene_{number:04d}"
-            image, mask = draw_scene(seed=1_000_000 * seed + number, size=SIZE)
+            image, mask = draw_scene(seed=1_000_000 * seed + number, size=size)
             write_image(root / "JPEGImages" / f"{name}.jpg", image)
             write_mask(root / "SegmentationClass" / f"{name}.png", mask, SCENE_LABELS)
             names.append(name)

@@ -58,13 +58,13 @@ def _groups(network: DeepLab, *, rate: float, head_factor: float, weight_decay: 
 
 
 def poly(progress: float, *, power: float = 0.9, warmup: float = 0.0) -> float:
-    """The share of the full rate at `progress` (0 to 1): linear warm-up, then (1 - progress)^power.
+    """The share of the full rate at `progress` (0 to 1): linear warm-up from a tenth, times (1 - progress)^power.
 
     Power 0.9 is the DeepLab papers' (v3, section 4.1).
     """
     progress = min(max(progress, 0.0), 1.0)
     decayed = (1 - progress) ** power
-    return decayed * min(1.0, progress / warmup) if warmup > 0 else decayed
+    return decayed * min(1.0, 0.1 + 0.9 * progress / warmup) if warmup > 0 else decayed
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

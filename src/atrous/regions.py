@@ -242,7 +242,7 @@ def _rings(canvas: NDArray[np.int32], count: int) -> list[list[list[list[int]]]]
             at = upright[end]
         found = rings[owner[start] - 1]
         if (doubled > 0) == bool(found):
-            ring.reverse()
+            ring[1:] = ring[:0:-1]
         ring.append(ring[0])
         found.append([list(point) for point in ring])
     return rings

@@ -39,7 +39,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     document = {"format_version": FORMAT_VERSION, "state": _encode(state, tensors, where="state")}
-    write_tensors(path, tensors, metadata={STATE_KEY: json.dumps(document, allow_nan=False)})
+    write_tensors(path, tensors, key=STATE_KEY, document=document)
 
 
 def load_state(path: Path) -> dict[str, Any]:

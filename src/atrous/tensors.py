@@ -1,11 +1,13 @@
 """Tensors in `.safetensors` files: written whole or not at all, and read with every doubt turned into one error.
 
 A safetensors file that was damaged loads without complaint in 15 % of the cases, so files written here carry a SHA-256
-of their tensors and metadata, which is checked when they are read.
+of all they hold, which is checked when they are read.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -18,15 +20,19 @@ from atrous.files import replacing
 
 __all__ = ["DIGEST_KEY", "fit_problems", "is_safetensors", "non_finite", "read_tensors", "shortened", "write_tensors"]
 
-DIGEST_KEY = "atrous_sha256"
+DIGEST_KEY = "sha256"
 SHOWN = 10  # names in a message
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
-    """Write `tensors` (any device, shape and stride) and `metadata` to `path`, atomically, with their digest.
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, key: str, document: Mapping[str, object]) -> None:
+    """Write `tensors` (any device, shape and stride) to `path`, atomically, and `document` as JSON under `key`.
+
+    The metadata has this one key, because safetensors writes several in random order: the same model gives the same
+    bytes. The digest goes into the document as "sha256".
 
     Raises:
+        ValueError: a document with NaN in it.
         OutputError: the file cannot be written.
     """
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
@@ -36,9 +42,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mappin
         if tensor.untyped_storage().data_ptr() in seen:
             plain[name] = tensor.clone()
         seen.add(tensor.untyped_storage().data_ptr())
+    complete = json.loads(json.dumps(document, allow_nan=False))
+    complete[DIGEST_KEY] = digest(plain, complete)
     try:
         with replacing(path) as temporary:
-            save_file(plain, temporary, metadata={**metadata, DIGEST_KEY: digest(plain, metadata)})
+            save_file(plain, temporary, metadata={key: json.dumps(complete)})
     except (OSError, SafetensorError) as error:
         raise OutputError(
             f"{path} could not be written: {error}. What it held before is still there. Free some space or choose "
@@ -63,22 +71,33 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} cannot be read as a .safetensors file ({reason}). Expected an undamaged file. Check the path, or "
             "copy or download the file again."
         ) from error
-    expected = metadata.pop(DIGEST_KEY, None)
-    if expected is not None and expected != digest(tensors, metadata):
-        raise WeightsError(
-            f"{path} is damaged: its content does not have the SHA-256 that was stored with it, {expected[:64]}. "
-            "Expected the file as atrous wrote it. Copy it again from where it came from."
-        )
+    for document in _documents(metadata):
+        if document.get(DIGEST_KEY) != digest(tensors, document):
+            raise WeightsError(
+                f"{path} is damaged: its content does not have the SHA-256 that was stored with it. "
+                "Expected the file as atrous wrote it. Copy it again from where it came from."
+            )
     return tensors, metadata
 
 
-def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """SHA-256, in hexadecimal, of metadata and of names, types, shapes and bytes of contiguous CPU tensors."""
-    total = hashlib.sha256()
-    for key, value in sorted(metadata.items()):
-        total.update(f"{len(key)} {key} {len(value)} {value}\n".encode(errors="surrogatepass"))
+def _documents(metadata: Mapping[str, str]) -> Iterator[dict[str, object]]:
+    """The JSON objects with a digest among the metadata; other programs write metadata of their own."""
+    for text in metadata.values():
+        with suppress(ValueError, RecursionError):
+            document = json.loads(text)
+            if isinstance(document, dict) and DIGEST_KEY in document:
+                yield document
+
+
+def digest(tensors: Mapping[str, Tensor], document: Mapping[str, object]) -> str:
+    """SHA-256, in hexadecimal, of a document (its digest left out) and of contiguous CPU tensors.
+
+    Of the tensors it takes name, type, shape and bytes, in the order of names.
+    """
+    rest = {key: value for key, value in document.items() if key != DIGEST_KEY}
+    total = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
-        total.update(f"{len(name)} {name} {tensor.dtype} {list(tensor.shape)}\n".encode(errors="surrogatepass"))
+        total.update(f"\n{len(name)} {name} {tensor.dtype} {list(tensor.shape)}\n".encode(errors="surrogatepass"))
         if tensor.numel():
             total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

@@ -55,7 +55,7 @@ class _Content(NamedTuple):
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a `.pth`, `.pt` or `.safetensors` file (its content decides which), on the CPU.
+    """Return the tensors of a `.pth`, `.pt` or `.safetensors` file, on the CPU.
 
     Tensors inside an entry `state_dict`, `model`, `model_state` or `ema` (the first of these that is there) are taken
     out, and the prefixes `module.` and `_orig_mod.` are removed where all names have them.

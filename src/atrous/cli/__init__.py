@@ -15,6 +15,7 @@ app = App(
     version=__version__,
     help="Semantic segmentation with DeepLabv3 and DeepLabv3+.",
     help_epilogue="Begin with: `atrous demo`, or `atrous check DATA` and `atrous train DATA`.",
+    help_format="plaintext",  # markdown would cost a fifth of the start-up time
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )

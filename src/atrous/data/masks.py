@@ -82,7 +82,8 @@ def foreign_values(raw: RawMask, *, labels: Labels, class_map: Mapping[int, int]
 def expected_values(labels: Labels, class_map: Mapping[int, int]) -> str:
     """Say which raw values a mask may hold: '0-10 or 255', with mapped values in it ('0-11 or 255')."""
     classes = {*range(labels.num_classes), *class_map} - {labels.ignore_index}
-    return f"{ranges(classes)} or {labels.ignore_index} (void)"
+    is_void = class_map.get(labels.ignore_index, labels.ignore_index) == labels.ignore_index
+    return f"{ranges(classes)} or {labels.ignore_index}" + (" (void)" if is_void else "")
 
 
 def ranges(values: Iterable[int]) -> str:

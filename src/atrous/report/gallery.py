@@ -117,16 +117,10 @@ def _draw(
 ) -> Pictures:
     """Draw image (H, W, 3), prediction and truth (H, W) in at most `allowed` bytes."""
     photo = Image.fromarray(image)
-    layers = [
-        Image.fromarray(layer)
-        for layer in (colourise(label_map, labels), colourise(mask, labels), error_map(label_map, mask, labels))
-    ]
     scale = min(1.0, LARGEST_SIZE[0] / photo.height, LARGEST_SIZE[1] / photo.width)
     while True:
-        size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))  # Pillow has the width first
-        # colours of classes must not mix, so label maps are sampled, not averaged
-        uris = [_jpeg(photo.resize(size, Image.Resampling.LANCZOS))]
-        uris += [_lossless(layer.resize(size, Image.Resampling.NEAREST)) for layer in layers]
+        size = (max(1, round(photo.height * scale)), max(1, round(photo.width * scale)))
+        uris = _encode(photo, _sample(label_map, size), _sample(mask, size), labels)
         if sum(map(len, uris)) <= allowed or max(size) <= SMALLEST_SIDE:
             break
         scale *= SHRINKING
@@ -135,12 +129,31 @@ def _draw(
         prediction=uris[1],
         truth=uris[2],
         errors=uris[3],
-        height=size[1],
-        width=size[0],
+        height=size[0],
+        width=size[1],
         predicted_words=_in_words(label_map, labels),
         true_words=_in_words(mask, labels),
         classes=frozenset(int(value) for part in (label_map, mask) for value in np.unique(part)),
     )
+
+
+def _encode(
+    photo: Image.Image, label_map: NDArray[np.integer], mask: NDArray[np.integer], labels: Labels
+) -> tuple[str, str, str, str]:
+    """Photo, prediction, truth and errors in the size of the label maps (h, w)."""
+    small = photo.resize(mask.shape[::-1], Image.Resampling.LANCZOS)  # Pillow has the width first
+    layers = (colourise(label_map, labels), colourise(mask, labels), error_map(label_map, mask, labels))
+    prediction, truth, errors = (_lossless(Image.fromarray(layer)) for layer in layers)
+    return _jpeg(small), prediction, truth, errors
+
+
+def _sample(label_map: NDArray[np.integer], size: tuple[int, int]) -> NDArray[np.integer]:
+    """The label map (H, W) in another size (h, w): the nearest pixels, because classes must not mix."""
+    rows, columns = (
+        ((np.arange(small) + 0.5) * large / small).astype(np.int64)
+        for small, large in zip(size, label_map.shape, strict=True)
+    )
+    return label_map[np.ix_(rows, columns)]
 
 
 def _in_words(label_map: NDArray[np.integer], labels: Labels) -> str:
@@ -160,10 +173,9 @@ def _jpeg(image: Image.Image) -> str:
 def _lossless(image: Image.Image) -> str:
     """PNG with a palette: a picture of few colours, exactly, because the page reads classes back from the colours."""
     stream = BytesIO()
-    colours = image.getcolors(maxcolors=256)
-    if colours is not None:
+    if image.getcolors(maxcolors=256) is not None:
         image = _with_palette(image)
-    image.save(stream, "PNG", optimize=True)
+    image.save(stream, "PNG")
     return _uri(stream, "image/png")
 
 

@@ -8,8 +8,15 @@ DASH = "–"
 
 
 def percent(share: float | None, *, digits: int = 1) -> str:
-    """Write a share in 0-1: 0.6841 is '68.4 %'."""
-    return DASH if share is None or not math.isfinite(share) else f"{100 * share:.{digits}f} %"
+    """Write a share in 0-1: 0.6841 is '68.4 %'. What is not all never reads 100 %, nor what is something 0 %."""
+    if share is None or not math.isfinite(share):
+        return DASH
+    text, step = f"{100 * share:.{digits}f}", 10.0**-digits
+    if share > 0 and float(text) == 0:
+        return f"<{step:g} %"
+    if share < 1 and float(text) >= 100:
+        return f">{100 - step:.{digits}f} %"
+    return f"{text} %"
 
 
 def decimal(value: float | None, *, digits: int = 3) -> str:
@@ -38,12 +45,9 @@ def cell_count(number: int) -> str:
         return ""
     if number < 1000:
         return str(number)
-    value, unit = float(number), ""
-    for unit in "kMGTP":
-        value /= 1000
-        if value < 999.5:
-            break
-    return f"{value:.1f}{unit}" if value < 9.95 else f"{value:.0f}{unit}"
+    unit = next((unit for unit in range(1, 5) if number < 999.5 * 1000**unit), 5)
+    value, letter = number / 1000**unit, " kMGTP"[unit]
+    return f"{value:.1f}{letter}" if value < 9.95 else f"{value:.0f}{letter}"
 
 
 def plain(value: object) -> str:

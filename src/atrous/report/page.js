@@ -73,11 +73,12 @@ function reader(image) {
 
 for (const shot of shots) {
   const frame = shot.querySelector(".frame");
+  const photo = shot.querySelector(".photo");
   const probe = shot.querySelector(".probe");
   const truth = reader(shot.querySelector(".truth"));
   const prediction = reader(shot.querySelector(".prediction"));
   frame.addEventListener("pointermove", (event) => {
-    const box = frame.getBoundingClientRect();
+    const box = photo.getBoundingClientRect();
     const at = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
     const [is, said] = [classOf.get(truth(...at)), classOf.get(prediction(...at))];
     probe.hidden = !is || !said;

@@ -4,18 +4,19 @@ from atrous.labels import Labels
 
 __all__ = ["CAR", "FIELD", "HOUSE", "POLE", "ROAD", "SCENE_LABELS", "SKY", "TREE", "VOID", "WATER"]
 
-# After Okabe and Ito's colour-blind safe set (jfly.uni-koeln.de/color), with grey for roads and wine for poles.
+# Okabe and Ito's colour-blind safe set (jfly.uni-koeln.de/color), moved so that any two colours are 19 or more apart in
+# CIELAB in normal sight and as protan, deutan and tritan eyes see them (matrices of Machado et al. 2009, severity 1).
 SCENE_LABELS = Labels(
     names=("sky", "field", "road", "water", "house", "tree", "car", "pole"),
     palette=(
-        (86, 180, 233),
+        (120, 200, 245),
         (236, 222, 90),
-        (138, 138, 148),
+        (90, 90, 98),
         (0, 84, 178),
-        (224, 100, 20),
+        (200, 80, 10),
         (0, 150, 110),
-        (222, 130, 190),
-        (96, 16, 76),
+        (230, 90, 170),
+        (60, 10, 50),
     ),
 )
 

@@ -200,11 +200,11 @@ def _paint_water(canvas: Canvas, outline: Sequence[Point], shade: Field, first: 
     down = np.linspace(46, 0, box[2] - box[0]).astype(np.uint8)[:, None]
     dark = shade[box[0] - first : box[2] - first, box[1] : box[3]] // 2
     texture = darken(ripples // 2 + 62 + down, dark)
-    sky = np.asarray(light.horizon, np.float64)
+    sky = np.asarray(light.horizon, np.float64) * 0.4 + np.asarray(light.zenith, np.float64) * 0.6
     low = np.asarray((20, 64, 104)) * 0.8 + sky * 0.1
     high = np.asarray((60, 128, 180)) * 0.62 + sky * 0.4
     red, green, blue = light.sun  # water takes less of the sun's colour than the land does
-    calm = replace(light, sun=((red + 2) / 3, (green + 2) / 3, (blue + 2) / 3))
+    calm = replace(light, sun=((red + 3) / 4, (green + 3) / 4, (blue + 3) / 4))
     canvas.polygon(kept, calm.ramp(low.tolist(), high.tolist()), brightness=texture)
 
 

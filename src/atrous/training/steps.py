@@ -1,6 +1,5 @@
 """One training step."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from atrous.data.loader import Batch
 from atrous.errors import TrainingError
-from atrous.losses import cross_entropy
+from atrous.losses import resized_cross_entropy
 from atrous.models.deeplab import DeepLab
 from atrous.optim import trainable
 
@@ -86,14 +85,18 @@ class Stepper:
         return result
 
     def _loss(self, batch: Batch) -> Tensor:
-        loss_of: Callable[[Tensor], Tensor] = lambda logits: cross_entropy(  # noqa: E731
-            logits, batch.mask, ignore_index=self.ignore_index, class_weights=self.class_weights
+        features = self.network.features(batch.image)
+        loss = self._at_full_size(self.network.classifier(features), batch)
+        if self.auxiliary_weight and self.network.aux_classifier is not None:
+            auxiliary = self._at_full_size(self.network.aux_classifier(features), batch)
+            loss = loss + self.auxiliary_weight * auxiliary
+        return loss
+
+    def _at_full_size(self, coarse: Tensor, batch: Batch) -> Tensor:
+        """The loss at the masks' own resolution (v3 paper, section 4.1: shrinking the masks instead costs 1.2 points)."""
+        return resized_cross_entropy(
+            coarse, batch.mask, ignore_index=self.ignore_index, class_weights=self.class_weights
         )
-        if not self.auxiliary_weight or self.network.aux_classifier is None:
-            return loss_of(self.network(batch.image))
-        logits, auxiliary = self.network.forward_with_auxiliary(batch.image)
-        loss = loss_of(logits)
-        return loss if auxiliary is None else loss + self.auxiliary_weight * loss_of(auxiliary)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision.autocast is None:

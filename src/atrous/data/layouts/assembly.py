@@ -1,7 +1,7 @@
 """The last step that all layouts share: names, groups, the missing split, and the sentences for the user."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,16 +83,7 @@ def assemble(
     told.append("Pairs: " + ", ".join(_counted(name, samples) for name, samples in splits.items()) + ".")
     told.extend([*classes.notes, *notes, *filter(None, (group_note, split_note))])
     unpaired = tuple(path for part in parts.values() for path in part.unpaired)
-    if unpaired:
-        told.append(
-            f"{len(unpaired)} file{'s'[: len(unpaired) > 1]} without partner left out: "
-            f"{_shown(unpaired, tree.root)}. Run `atrous check DIR` to list them all."
-        )
-    if tree.left_out:
-        told.append(
-            f"{len(tree.left_out)} symbolic link{'s'[: len(tree.left_out) > 1]} not followed: "
-            f"{_shown(sorted(tree.left_out), tree.root)}. Links must stay inside the data folder."
-        )
+    told.extend(_left_out(unpaired, tree))
     return Dataset(
         root=tree.root,
         layout=layout,
@@ -112,6 +103,20 @@ def sample_name(image: Path, root: Path) -> str:
 def example_names(paths: Sequence[Path], root: Path) -> str:
     """A sentence with the first files, empty for no file."""
     return f"Found: {_shown(paths, root)}. " if paths else ""
+
+
+def _left_out(unpaired: Sequence[Path], tree: Tree) -> Iterator[str]:
+    """Sentences for the files that are not used."""
+    if unpaired:
+        yield (
+            f"{len(unpaired)} file{'s'[: len(unpaired) > 1]} without partner left out: "
+            f"{_shown(unpaired, tree.root)}. Run `atrous check DIR` to list them all."
+        )
+    if tree.left_out:
+        yield (
+            f"{len(tree.left_out)} symbolic link{'s'[: len(tree.left_out) > 1]} not followed: "
+            f"{_shown(sorted(tree.left_out), tree.root)}. Links must stay inside the data folder."
+        )
 
 
 def _shown(paths: Sequence[Path], root: Path) -> str:

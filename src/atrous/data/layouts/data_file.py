@@ -163,11 +163,19 @@ def _told(path: Path) -> Iterator[None]:
     except DataError:
         raise
     except ValidationError as error:
-        faults = "\n".join(f"  - {_fault(dict(item))}" for item in error.errors(include_url=False))
-        raise DataError(f"{path} has {error.error_count()} fault(s):\n{faults}\nCorrect them in the file.") from error
+        faults = [_fault(dict(item)) for item in error.errors(include_url=False) if _is_meant(dict(item))]
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise DataError(f"{path} has {len(faults)} fault(s):\n{listed}\nCorrect them in the file.") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(f"{path} cannot be used: {reason}; expected a data.yaml. Correct the file.") from error
+
+
+def _is_meant(item: dict[str, Any]) -> bool:
+    """Whether a fault is about what was written: a split may be text or a pair, and pydantic complains of both."""
+    as_text = item["loc"][-1:] == ("str",)
+    as_pair = item["loc"][-1:] == ("FolderPair",)
+    return not as_pair and not (as_text and isinstance(item["input"], dict))
 
 
 def _fault(item: dict[str, Any]) -> str:
