@@ -8,9 +8,9 @@ from atrous.scenes import SCENE_LABELS, draw_scene
 
 # A scene has the same bytes on every machine. A change of the drawing is fine: put the digest of the failure here.
 GOLDEN = {
-    0: "5812a3dede18b97f",
-    7: "cbfec853de28376e",
-    19: "9322c759de680f4a",
+    0: "d480a25a520a72a6",
+    7: "891347e5547fed61",
+    19: "b31feef03655af75",
 }
 
 

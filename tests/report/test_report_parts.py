@@ -122,6 +122,11 @@ def test_curves_stay_inside_their_drawing_whatever_the_history(history):
         assert all(chart.top - 0.1 <= tick.at <= chart.bottom + 0.1 for tick in chart.y_ticks)
 
 
+@pytest.mark.parametrize("largest", [0.0, 5e-324, 1e-300, math.nan])
+def test_ticks_of_nothing(largest):
+    assert round_ticks(largest) == (0.0, 1.0)
+
+
 def test_a_history_without_validation_has_the_training_loss_alone():
     (chart,) = draw_curves([{"epoch": 1.0, "loss": 0.5, "val_loss": None, "val_miou": None}])
     assert [line.name for line in chart.lines] == ["training"]

@@ -15,6 +15,7 @@ Rows = Sequence[Mapping[str, Any]]
 # The drawing's own units; the page scales it to the width of its card.
 WIDTH, HEIGHT = 440.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 16.0, 40.0
+SMALLEST = 1e-12  # what is not larger is drawn as 0; steps below the smallest floats cannot be computed
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)  # what a tick step may begin with
 
 
@@ -82,7 +83,7 @@ def draw_curves(history: Rows) -> tuple[Chart, ...]:
 
 def round_ticks(largest: float, *, parts: int = 4) -> tuple[float, ...]:
     """Round values from 0 to at least `largest`, about `parts` steps apart."""
-    if not largest > 0:
+    if not largest > SMALLEST:
         return (0.0, 1.0)
     raw = largest / parts
     power = 10.0 ** math.floor(math.log10(raw))

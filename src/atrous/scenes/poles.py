@@ -12,7 +12,7 @@ from atrous.scenes.light import Ramp
 __all__ = ["Pole"]
 
 HEIGHTS = {"lamp": 6.0, "wood": 6.5, "sign": 2.6, "post": 1.25}  # metres
-LEAST = 6.2  # pixels of the canvas: three of the scene, so that a small network can see it
+LEAST = 7.4  # pixels of the canvas: nearly four of the scene, so that a small network can see it
 
 METAL = ((52, 56, 62), (128, 134, 140))
 WOOD = ((58, 40, 28), (124, 92, 66))
@@ -45,7 +45,7 @@ class Pole:
         """Paint the wires to the next pole, the pole, and what it carries."""
         canvas.begin(POLE)
         scale = canvas.camera.scale(self.away)
-        width = max(LEAST * canvas.unit, (0.22 if self.kind in ("wood", "post") else 0.16) * scale)
+        width = max(LEAST * canvas.unit, (0.24 if self.kind in ("wood", "post") else 0.19) * scale)
         colours = WOOD if self.kind in ("wood", "post") else METAL
         ramp = canvas.light.ramp(*colours, distance=self.away * 0.6)
         if self.next_pole is not None:

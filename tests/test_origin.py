@@ -1,0 +1,42 @@
+"""Which network a weights file is of."""
+
+import pytest
+import torch
+
+from atrous.errors import ConfigError, WeightsError
+from atrous.models.deeplab import BACKBONES, build
+from atrous.origin import find_origin, published_path
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_backbone_is_known_by_its_keys(backbone, tmp_path):
+    names = BACKBONES[backbone]().state_dict()
+    prefix = "features." if backbone.startswith("mobilenet") else ""
+    torch.save({f"{prefix}{name}": torch.zeros(1) for name in names}, tmp_path / "b.pth")
+    origin = find_origin(str(tmp_path / "b.pth"))
+    assert (origin.backbone, origin.model) == (backbone, None)
+
+
+@pytest.mark.parametrize("name", ["deeplabv3_resnet18", "deeplabv3plus_mobilenet_v3_large"])
+def test_a_whole_network_is_known_by_its_keys(name, tmp_path):
+    torch.save({key: torch.zeros(1) for key in build(name).state_dict()}, tmp_path / "n.pth")
+    assert find_origin(str(tmp_path / "n.pth")).model == name
+
+
+def test_no_file_is_needed_for_none_and_names():
+    assert find_origin("none").path is None
+    assert find_origin("auto").path is None
+    assert published_path("none", "deeplabv3_resnet18") is None
+
+
+def test_a_file_that_is_not_there():
+    with pytest.raises(WeightsError, match="no such file"):
+        find_origin("nowhere.pth")
+
+
+def test_nothing_published(monkeypatch, tmp_path):
+    monkeypatch.setenv("ATROUS_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match="nothing is published"):
+        published_path("voc", "deeplabv3plus_resnet18")
+    with pytest.raises(WeightsError, match="SHA-256"):
+        published_path("imagenet", "deeplabv3plus_resnet18")

@@ -1,0 +1,44 @@
+"""What is frozen has no gradients and stays in eval mode."""
+
+import pytest
+
+from atrous.models.deeplab import build
+from atrous.training.freezing import freeze, train_mode
+
+
+def tiny(name):
+    return build(name, num_classes=3, aspp_channels=8, auxiliary=True)
+
+
+@pytest.mark.parametrize("name", ["deeplabv3_mobilenet_v2", "deeplabv3plus_mobilenet_v2"])
+@pytest.mark.parametrize(
+    ("what", "trained"),
+    [
+        ("none", ("backbone.", "classifier.", "aux_classifier.")),
+        ("backbone", ("classifier.", "aux_classifier.")),
+    ],
+)
+def test_parts(name, what, trained):
+    network = tiny(name)
+    freeze(network, what)
+    train_mode(network, what)
+    assert all(p.requires_grad == key.startswith(trained) for key, p in network.named_parameters())
+    assert all(
+        module.training == f"{key}.".startswith(trained) for key, module in network.named_modules() if "." in key
+    )
+
+
+@pytest.mark.parametrize("name", ["deeplabv3_mobilenet_v2", "deeplabv3plus_mobilenet_v2"])
+def test_all_but_last(name):
+    network = tiny(name)
+    freeze(network, "all-but-last")
+    train_mode(network, "all-but-last")
+    trained = {p.shape for p in network.parameters() if p.requires_grad}
+    assert len([p for p in network.parameters() if p.requires_grad]) == 2
+    assert (3,) in trained
+    assert sum(module.training for module in network.modules()) == 1
+
+
+def test_an_unknown_part():
+    with pytest.raises(ValueError, match="unknown freeze"):
+        freeze(tiny("deeplabv3_mobilenet_v2"), "half")  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,79 @@
+"""One training step, and that a loss that is not finite stops the run."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional
+
+from atrous.data.loader import Batch
+from atrous.errors import TrainingError
+from atrous.models.deeplab import build
+from atrous.optim import make_optimizer
+from atrous.training.steps import Stepper, choose_precision
+
+CPU = torch.device("cpu")
+
+
+def make(network, **settings):
+    optimizer = make_optimizer(network, name="sgd", rate=0.1, momentum=0.0)
+    return Stepper(network, optimizer, precision=choose_precision(CPU), device=CPU, ignore_index=255, **settings)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    network = build("deeplabv3plus_mobilenet_v2", num_classes=3, aspp_channels=8, auxiliary=True)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return network
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.randint(0, 3, (2, 48, 48), generator=generator)
+    mask[:, :5] = 255
+    return Batch(torch.randn(2, 3, 48, 48, generator=generator), mask, ("a", "b"))
+
+
+def test_the_loss_is_that_of_full_size_logits_with_the_auxiliary_share(network, batch):
+    network.train()
+    plain = copy.deepcopy(network)
+    logits, auxiliary = plain.forward_with_auxiliary(batch.image)
+    expected = sum(
+        share * functional.cross_entropy(scores, batch.mask, ignore_index=255)
+        for scores, share in ((logits, 1.0), (auxiliary, 0.5))
+    )
+    expected.backward()
+    value = make(network, auxiliary_weight=0.5).step(batch, number=0)
+    assert value == pytest.approx(expected.item(), rel=1e-5)
+    before = dict(plain.named_parameters())
+    for name, parameter in network.named_parameters():
+        moved = before[name].detach() - 0.1 * before[name].grad
+        torch.testing.assert_close(parameter.detach(), moved, rtol=1e-3, atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_images(network, batch):
+    network.train()
+    before = copy.deepcopy(dict(network.named_parameters()))
+    bad = Batch(torch.full_like(batch.image, float("nan")), batch.mask, ("one.jpg", "two.jpg"))
+    with pytest.raises(TrainingError, match=r"step 7 .*one\.jpg, two\.jpg"):
+        make(network).step(bad, number=7)
+    assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())
+
+
+def test_a_batch_of_void_changes_nothing(network, batch):
+    network.train()
+    before = copy.deepcopy(dict(network.named_parameters()))
+    void = Batch(batch.image, torch.full_like(batch.mask, 255), batch.names)
+    assert make(network).step(void, number=0) == 0
+    assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())
+
+
+def test_training_lowers_the_loss(network, batch):
+    network.train()
+    stepper = make(network)
+    losses = [stepper.step(batch, number=number) for number in range(8)]
+    assert losses[-1] < losses[0]
