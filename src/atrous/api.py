@@ -1,6 +1,7 @@
 """The library's two jobs, each with its page: `train` and `evaluate`."""
 
 import platform
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -138,6 +139,7 @@ def evaluate(
             dataset=dataset,
             notes=dataset.notes,
             facts=_facts(),
+            commands=_next_commands(str(opened.path or "MODEL"), dataset),
         )
         write_page(folder.report, page)
     return report
@@ -159,7 +161,7 @@ def _check(dataset: Dataset, data: str | Path, say: Say) -> AuditResult:
             f"Run `atrous check {data}` for all of them."
         )
     for finding in checked.findings[:SHOWN_ERRORS]:
-        say(f"warning: {finding}")
+        say(str(finding))
     return checked
 
 
@@ -211,11 +213,7 @@ def _finish(run: RunFolder, plan: Plan, dataset: Dataset, outcome: Outcome, narr
             narrator.note(
                 f"{split} loss {report.loss:.4f}" if report.loss is not None else f"{split}: no labelled pixel"
             )
-    commands: list[tuple[str, str]] = [
-        ("measure it", f"atrous evaluate {run.path} {dataset.root}"),
-        ("use it", f"atrous predict {run.path} IMAGES --out predictions"),
-        ("see what it knows", f"atrous info {run.path}"),
-    ]
+    commands = _next_commands(str(run.path), dataset)
     if report is not None:
         run.write_metrics({**report.as_json(), "steps": outcome.steps})
         page = Page(
@@ -233,6 +231,15 @@ def _finish(run: RunFolder, plan: Plan, dataset: Dataset, outcome: Outcome, narr
         narrator.note(f"best mIoU {miou} on {len(report.images)} {report.split} images; page: {run.report}")
     for what, command in commands:
         narrator.note(f"{what}: {command}")
+
+
+def _next_commands(model: str, dataset: Dataset) -> list[tuple[str, str]]:
+    """What one does next with a model, and the command to type."""
+    return [
+        ("measure it", shlex.join(["atrous", "evaluate", model, str(dataset.root)])),
+        ("use it", f"{shlex.join(['atrous', 'predict', model])} IMAGES --out predictions"),
+        ("see what it knows", shlex.join(["atrous", "info", model])),
+    ]
 
 
 def _facts(*, seed: int | None = None, fingerprint: str | None = None) -> dict[str, str]:

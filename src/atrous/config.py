@@ -23,6 +23,9 @@ class TrainConfig(BaseModel):
     weights: str = Field("auto", description="what to start from: auto, none, or a file")
     network: dict[str, Any] = Field(default={}, description="further keyword arguments of the network")
     freeze: Freeze = Field("none", description="what is not trained and stays in eval mode")
+    freeze_stem: bool | None = Field(
+        None, description="whether the backbone up to stride 4 keeps its pretrained weights"
+    )
     output_stride: Literal[8, 16, 32] | None = Field(None, description="stride of the backbone's last features")
 
     epochs: int | None = Field(None, ge=1, description="passes over the training images")

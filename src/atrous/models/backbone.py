@@ -31,6 +31,10 @@ class Backbone(nn.Module):
     high_level_channels: int
     output_stride: int
 
+    def stem(self) -> list[nn.Module]:
+        """The modules up to the low-level features: most of a step's time and memory, and the most general layers."""
+        raise NotImplementedError
+
     def features(self, image: Tensor) -> Features:
         """Return the feature maps of `image` (N, bands, H, W), normalised float."""
         raise NotImplementedError

@@ -147,6 +147,10 @@ class BlockBackbone(Backbone):
         self.output_stride = output_stride
         initialise(self)
 
+    def stem(self) -> list[nn.Module]:
+        """The blocks up to the low-level features, that block included."""
+        return list(self.children())[: self.low_level_position + 1]
+
     def features(self, image: Tensor) -> Features:
         """Return the maps after the low-level, the auxiliary and the last block of `image` (N, bands, H, W)."""
         low_level = auxiliary = x = image

@@ -108,6 +108,10 @@ class ResNet(Backbone):
         self.high_level_channels = 512 * unit.expansion
         initialise(self)
 
+    def stem(self) -> list[nn.Module]:
+        """The first convolution and layer1."""
+        return [self.conv1, self.bn1, self.layer1]
+
     def features(self, image: Tensor) -> Features:
         """Return layer1 (stride 4), layer3 and layer4 (output stride) of `image` (N, bands, H, W)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(image))))

@@ -8,19 +8,25 @@ from atrous.models.deeplab import DeepLab
 __all__ = ["freeze", "train_mode"]
 
 
-def freeze(network: DeepLab, what: Freeze) -> None:
-    """Mark what is frozen; `all-but-last` leaves the layer of logits, and no auxiliary head, to be trained."""
-    trained = _trained_modules(network, what)
+def freeze(network: DeepLab, what: Freeze, *, stem: bool = False) -> None:
+    """Mark what is frozen; `all-but-last` leaves the layer of logits, and no auxiliary head, to be trained.
+
+    `stem` also freezes the backbone up to its low-level features (stride 4).
+    """
     network.requires_grad_(False)
-    for module in trained:
+    for module in _trained_modules(network, what):
         module.requires_grad_(True)
+    for module in network.backbone.stem() if stem else []:
+        module.requires_grad_(False)
 
 
-def train_mode(network: DeepLab, what: Freeze) -> None:
+def train_mode(network: DeepLab, what: Freeze, *, stem: bool = False) -> None:
     """Put what is trained into train mode and what is frozen into eval mode."""
     network.eval()
     for module in _trained_modules(network, what):
         module.train()
+    for module in network.backbone.stem() if stem else []:
+        module.eval()
 
 
 def _trained_modules(network: DeepLab, what: Freeze) -> list[nn.Module]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from atrous.allocator import keep_freed_memory
 from atrous.checkpoint import save_model
 from atrous.data.loader import TrainingImages, batches, cache_allowance
 from atrous.data.samples import Dataset
@@ -49,7 +50,7 @@ class _Trainer:
         self.config = plan.config
         self.device = plan.device
         self.preprocessing = Preprocessing(bands=3)
-        freeze(network, self.config.freeze)
+        freeze(network, self.config.freeze, stem=plan.freeze_stem)
         network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimizer = make_optimizer(
             network,
@@ -117,7 +118,7 @@ class _Trainer:
         course = self.course(start)
         stop = None if self.config.epochs is None else self.config.epochs * len(images)
         stream = batches(images, batch=self.plan.batch, stop=stop, workers=self.plan.workers)
-        train_mode(self.network, self.config.freeze)
+        train_mode(self.network, self.config.freeze, stem=self.plan.freeze_stem)
         last_progress, begin = 0.0, time.monotonic()
         for batch in stream:
             set_rate(
@@ -133,7 +134,7 @@ class _Trainer:
             self.narrator.status(lambda: self._status(course, begin))
             if is_due(progress, last_progress, self.validations) or progress >= 1:
                 self._validate(progress, time.monotonic() - begin)
-                train_mode(self.network, self.config.freeze)
+                train_mode(self.network, self.config.freeze, stem=self.plan.freeze_stem)
                 if isinstance(course, ClockCourse):
                     course.reserve = self._reserve()
                 if self.config.patience and self.stale >= self.config.patience:
@@ -234,4 +235,6 @@ def fit(network: DeepLab, dataset: Dataset, plan: Plan, run: RunFolder, *, narra
 
     `start` is the time (`time.monotonic`) that `minutes` are counted from.
     """
+    if plan.device.type == "cpu":
+        keep_freed_memory()
     return _Trainer(network, dataset, plan, run, narrator).train(start)

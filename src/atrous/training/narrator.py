@@ -35,14 +35,18 @@ class Narrator:
         self._clock = clock
         self._last = clock()
         self._listeners: list[Say] = []
+        self._said: list[str] = []
 
     def listen(self, listener: Say) -> None:
-        """Pass notes to `listener` too (the run's log file)."""
+        """Pass notes to `listener` too (the run's log file), beginning with those already said."""
+        for text in self._said:
+            listener(text)
         self._listeners.append(listener)
 
     def note(self, text: str) -> None:
         """Say a sentence that stays."""
         self._note(text)
+        self._said.append(text)
         for listener in self._listeners:
             listener(text)
 

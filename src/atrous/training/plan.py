@@ -47,6 +47,7 @@ class Plan:
     batch: int
     workers: int
     class_weights: tuple[float, ...] | None
+    freeze_stem: bool
     expected_steps: int
     closing_seconds: float
     reasons: tuple[str, ...]
@@ -72,6 +73,7 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
     config = _length(config, device, len(samples), reasons)
     crop = _crop(config, device, facts.sizes, reasons)
     weights = _class_weights(config, facts.class_pixels, reasons)
+    freeze_stem = _freeze_stem(config, device, reasons)
     if config.epochs is not None:
         expected = max(1, math.ceil(config.epochs * len(samples) / batch))
     else:
@@ -93,7 +95,14 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         tint=config.tint,
     )
     resolved = config.model_copy(
-        update={"model": model, "network": network, "batch": batch, "crop": crop, "workers": workers}
+        update={
+            "model": model,
+            "network": network,
+            "batch": batch,
+            "crop": crop,
+            "workers": workers,
+            "freeze_stem": freeze_stem,
+        }
     )
     return Plan(
         config=resolved,
@@ -104,6 +113,7 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         batch=batch,
         workers=workers,
         class_weights=weights,
+        freeze_stem=freeze_stem,
         expected_steps=expected,
         closing_seconds=6.0,
         reasons=tuple(reasons),
@@ -188,6 +198,18 @@ def _crop(config: TrainConfig, device: torch.device, sizes: Sequence[Size], reas
         f"at most about {side}x{side} pixels on {device.type}"
     )
     return height, width
+
+
+def _freeze_stem(config: TrainConfig, device: torch.device, reasons: list[str]) -> bool:
+    """As asked; else on a CPU, where it nearly halves a step, if there are pretrained weights to keep."""
+    if config.freeze_stem is not None:
+        return config.freeze_stem
+    if config.freeze != "none" or device.type != "cpu" or config.weights == "none":
+        return False
+    reasons.append(
+        "the backbone up to stride 4 keeps its pretrained weights: nearly twice the steps in the same time on a CPU"
+    )
+    return True
 
 
 def _class_weights(config: TrainConfig, pixels: Sequence[int], reasons: list[str]) -> tuple[float, ...] | None:
