@@ -8,12 +8,12 @@ import sys
 import time
 
 import torch
-from machine import describe
 
 from atrous.allocator import keep_freed_memory
 from atrous.losses import resized_cross_entropy
 from atrous.models.deeplab import build
 from atrous.training.freezing import freeze, train_mode
+from machine import describe
 
 
 def one_process(keep: bool, stem: bool) -> None:
@@ -21,7 +21,9 @@ def one_process(keep: bool, stem: bool) -> None:
     if keep:
         keep_freed_memory()
     torch.manual_seed(0)
-    network = build("deeplabv3plus_mobilenet_v2", num_classes=11, separable=True, aspp_channels=128, decoder_channels=128)
+    network = build(
+        "deeplabv3plus_mobilenet_v2", num_classes=11, separable=True, aspp_channels=128, decoder_channels=128
+    )
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     freeze(network, "none", stem=stem)
     train_mode(network, "none", stem=stem)
@@ -56,7 +58,10 @@ def main() -> None:
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 time_, faults, megabytes = done.stdout.split()
                 seconds.append(float(time_))
-                print(f"stem frozen {bool(stem)}, memory kept {bool(keep)}: {float(time_):.3f} s, {faults} faults, {megabytes} MB")
+                print(
+                    f"stem frozen {bool(stem)}, memory kept {bool(keep)}: {float(time_):.3f} s, "
+                    f"{faults} faults, {megabytes} MB"
+                )
             ratios.append(seconds[1] / seconds[0])
         print(f"ratio kept / not kept, median of {len(ratios)}: {statistics.median(ratios):.2f}")
 

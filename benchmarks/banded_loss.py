@@ -32,7 +32,9 @@ def main() -> None:
     for batch, classes, stride, size in ((8, 11, 4, 352), (8, 21, 8, 513), (4, 150, 4, 512)):
         coarse = torch.randn(batch, classes, size // stride, size // stride, requires_grad=True)
         mask = torch.randint(0, classes, (batch, size, size))
-        pairs = [(seconds_of(plain, coarse, mask), seconds_of(resized_cross_entropy, coarse, mask)) for _ in range(8)][1:]
+        pairs = [(seconds_of(plain, coarse, mask), seconds_of(resized_cross_entropy, coarse, mask)) for _ in range(8)][
+            1:
+        ]
         ratio = statistics.median(banded / whole for whole, banded in pairs)
         whole, banded = (statistics.median(column) for column in zip(*pairs, strict=True))
         print(

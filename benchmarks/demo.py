@@ -18,7 +18,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         out = str(Path(folder) / "demo")
-        subprocess.run([sys.executable, "-m", "atrous", "demo", "--out", out, "--seed", str(arguments.seed)], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "atrous", "demo", "--out", out, "--seed", str(arguments.seed)], check=True
+        )
         minutes = (time.perf_counter() - begin) / 60
     print(describe())
     print(f"wall {minutes:.2f} minutes")

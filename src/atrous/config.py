@@ -49,6 +49,12 @@ class TrainConfig(BaseModel):
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: by one over the square root of each class's share, at most 10"
     )
+    untilt: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="how much of the class weights' tilt is taken back from the finished model's logits",
+    )
     auxiliary_weight: float = Field(0.5, ge=0, description="share of the auxiliary head's loss, where there is one")
 
     scale: tuple[float, float] = Field((0.5, 2.0), description="range of the random scale")

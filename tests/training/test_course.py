@@ -1,5 +1,7 @@
 """Runs by steps and by the clock, with a clock that the test turns."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,5 +48,5 @@ def test_a_run_without_time_ends_at_once():
 def test_what_is_due_happens_as_often_as_asked(times, steps):
     times = min(times, steps)
     marks = [step / steps for step in range(steps + 1)]
-    due = sum(is_due(now, before, times) for before, now in zip(marks, marks[1:], strict=False))
+    due = sum(is_due(now, before, times) for before, now in pairwise(marks))
     assert due == times

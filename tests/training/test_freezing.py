@@ -53,7 +53,11 @@ def test_a_frozen_stem_ends_at_the_low_level_features(backbone):
         again = network.features(torch.randn(2, 3, 64, 64))
     statistics = {name: value.clone() for name, value in network.named_buffers() if "running_mean" in name}
     network.features(torch.randn(2, 3, 64, 64) + 1)
-    changed = {name for name, value in network.named_buffers() if name in statistics and not torch.equal(value, statistics[name])}
+    changed = {
+        name
+        for name, value in network.named_buffers()
+        if name in statistics and not torch.equal(value, statistics[name])
+    }
     frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
     assert changed.isdisjoint({name.rpartition(".")[0] + ".running_mean" for name in frozen})
     assert changed

@@ -4,7 +4,13 @@ from atrous.training.narrator import Narrator, duration
 
 
 def test_durations_read_as_people_say_them():
-    assert [duration(value) for value in (None, 4.4, 59.6, 200, 7500)] == ["?", "4 s", "1 min 00 s", "3 min 20 s", "2 h 05 min"]
+    assert [duration(value) for value in (None, 4.4, 59.6, 200, 7500)] == [
+        "?",
+        "4 s",
+        "1 min 00 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
 
 
 def test_status_lines_keep_their_distance_without_a_terminal():

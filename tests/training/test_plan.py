@@ -28,7 +28,14 @@ def plan(tmp_path, settings=None, *, facts=FACTS, origin=None, images=20, recipe
 def test_every_decision_has_its_reason(tmp_path):
     made = plan(tmp_path)
     text = "\n".join(made.reasons)
-    for word in ("device cpu", "model deeplabv3plus_mobilenet_v2", "batch 8", "15 minutes", "crop 304x400", "class weights"):
+    for word in (
+        "device cpu",
+        "model deeplabv3plus_mobilenet_v2",
+        "batch 8",
+        "15 minutes",
+        "crop 304x400",
+        "class weights",
+    ):
         assert word in text, text
 
 

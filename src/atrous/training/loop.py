@@ -20,6 +20,7 @@ from atrous.optim import WeightAverage, decay_for, make_optimizer, poly, set_rat
 from atrous.prediction import Model
 from atrous.preprocessing import Preprocessing
 from atrous.states import save_state
+from atrous.training.balance import take_back_tilt
 from atrous.training.course import ClockCourse, Course, StepCourse, is_due
 from atrous.training.freezing import freeze, train_mode
 from atrous.training.narrator import Narrator, duration
@@ -156,12 +157,12 @@ class _Trainer:
         return f"step {self.step}  loss {self.loss:.3f}  {score}  rate {rate:.1e}  {speed:.1f} images/s  {left} left"
 
     def _model(self) -> Model:
-        """The network as it would be saved now: the running mean where there is one."""
-        network = self.network
+        """The network as it would be saved now: the running mean where there is one, without the class weights' tilt."""
+        network = copy.deepcopy(self.network)
         if self.average is not None:
-            network = copy.deepcopy(network)
             network.load_state_dict(self.average.tensors)
-            network.name, network.settings = self.network.name, self.network.settings
+        if self.plan.class_weights is not None:
+            take_back_tilt(network, self.plan.class_weights, share=self.config.untilt)
         return Model(network, labels=self.dataset.labels, preprocessing=self.preprocessing, device=str(self.device))
 
     def _validate(self, progress: float, elapsed: float) -> None:

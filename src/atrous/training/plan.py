@@ -14,6 +14,7 @@ from atrous.engines import choose_device
 from atrous.errors import ConfigError, DataError
 from atrous.models.deeplab import NETWORKS
 from atrous.origin import Origin
+from atrous.training.balance import class_weights
 from atrous.transforms import Augmentation
 
 __all__ = ["Facts", "Plan", "make_plan"]
@@ -23,7 +24,6 @@ Size = tuple[int, int]
 LIGHT: Mapping[str, Any] = {"separable": True, "aspp_channels": 128, "decoder_channels": 128}
 DEFAULT_MINUTES_CPU = 15.0
 DEFAULT_IMAGES_GPU = 60_000  # views; about VOC's 30,000 steps at batch 16 scaled to fine-tuning
-LARGEST_WEIGHT = 10.0
 CROP_SIDE = {"cpu": 352, "cuda": 513, "mps": 513}
 
 
@@ -213,20 +213,12 @@ def _freeze_stem(config: TrainConfig, device: torch.device, reasons: list[str]) 
 
 
 def _class_weights(config: TrainConfig, pixels: Sequence[int], reasons: list[str]) -> tuple[float, ...] | None:
-    """One over the root of each class's share, scaled so that the mean over pixels is 1, at most 10."""
     if config.class_weights == "none":
         return None
-    total = sum(pixels)
-    present = [count for count in pixels if count]
-    if not present:
-        raise DataError(
-            "the training masks hold no labelled pixel; class weights cannot be computed. Run `atrous check`."
-        )
-    inverse = [math.sqrt(total / max(count, min(present))) for count in pixels]
-    mean = sum(weight * count for weight, count in zip(inverse, pixels, strict=True)) / total
-    weights = tuple(min(weight / mean, LARGEST_WEIGHT) for weight in inverse)
+    weights = class_weights(pixels)
     reasons.append(
-        f"class weights {min(weights):.2f} to {max(weights):.2f}: by one over the root of each class's share of pixels"
+        f"class weights {min(weights):.2f} to {max(weights):.2f}: by one over the root of each class's share of pixels; "
+        f"{config.untilt:.0%} of their tilt is taken back from the finished model"
     )
     return weights
 
