@@ -11,7 +11,7 @@ from atrous.data.loader import read_pair
 from atrous.images import write_image
 from atrous.overlay import colourise, error_map, side_by_side
 
-SHOWN = (3, 14)
+SHOWN = (14, 19)
 
 
 def main() -> None:
