@@ -1,11 +1,16 @@
 """Which network a weights file is of."""
 
+import hashlib
+from dataclasses import replace
+
 import pytest
 import torch
 
+from atrous.catalogue import find_by_name
 from atrous.errors import ConfigError, WeightsError
 from atrous.models.deeplab import BACKBONES, build
 from atrous.origin import find_origin, published_path
+from loopback import running, serve, status
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -40,3 +45,24 @@ def test_nothing_published(monkeypatch, tmp_path):
         published_path("voc", "deeplabv3plus_resnet18")
     with pytest.raises(WeightsError, match="SHA-256"):
         published_path("imagenet", "deeplabv3plus_resnet18")
+
+
+def test_published_weights_are_fetched(monkeypatch, tmp_path):
+    monkeypatch.setenv("ATROUS_CACHE", str(tmp_path))
+    content = b"content"
+    with running() as server:
+        weights = replace(
+            find_by_name("resnet18"), file=f"r-{hashlib.sha256(content).hexdigest()[:8]}.pth", site=server.site
+        )
+        monkeypatch.setattr("atrous.catalogue.PUBLISHED_WEIGHTS", (weights,))
+        server.will(serve(content))
+        notes = []
+        for word in ("auto", "imagenet"):
+            path = published_path(word, "deeplabv3plus_resnet18", note=notes.append)
+            assert path is not None
+            assert path.read_bytes() == content
+        assert len(notes) == 1
+        path.unlink()
+        server.will(status(404))
+        with pytest.raises(WeightsError, match=r"--weights auto: .*answered 404.*--weights none"):
+            published_path("auto", "deeplabv3plus_resnet18")

@@ -82,3 +82,53 @@ def test_agrees_with_the_usual_computation() -> None:
     image = np.random.default_rng(1).integers(0, 256, (7, 9, 3), np.uint8)
     expected = (image.astype(np.float32) / 255 - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
     np.testing.assert_allclose(Preprocessing().normalise(image), expected, atol=1e-5)
+
+
+LONGEST = {"resize": "longest side", "resize_to": 100}
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((480, 640), (75, 100)),
+        ((640, 480), (100, 75)),
+        ((50, 20), (100, 40)),
+        ((1, 900), (1, 100)),
+        ((7, 7), (100, 100)),
+    ],
+)
+def test_the_longest_side_becomes_what_the_rule_says(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    preprocessing = Preprocessing(**LONGEST)
+    assert preprocessing.size_for(size) == expected
+    assert preprocessing.prepare(np.zeros((*size, 3), np.uint8)).shape == (*expected, 3)
+
+
+def test_without_a_rule_nothing_is_resized() -> None:
+    image = np.random.default_rng(2).integers(0, 256, (9, 7, 3), np.uint8)
+    assert Preprocessing().resized(image) is image
+    np.testing.assert_array_equal(Preprocessing().prepare(image), Preprocessing().normalise(image))
+
+
+def test_resizing_means_over_all_pixels() -> None:
+    """Stripes of one pixel become grey; a resize without antialiasing would keep or lose them."""
+    image = np.zeros((400, 400, 3), np.uint8)
+    image[:, ::2] = 200
+    smaller = Preprocessing(**LONGEST).resized(image)
+    assert smaller.dtype == np.uint8
+    assert np.abs(smaller[5:-5, 5:-5].astype(int) - 100).max() <= 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_resizing_keeps_the_type(dtype: type) -> None:
+    image = np.full((50, 200, 2), 40_000, dtype)
+    preprocessing = Preprocessing(bands=2, value_range=(0, 65535), mean=(0.5,) * 2, std=(0.5,) * 2, **LONGEST)
+    resized = preprocessing.resized(image)
+    assert resized.dtype == dtype
+    np.testing.assert_allclose(resized, 40_000)
+    assert resized.shape == (25, 100, 2)
+
+
+@pytest.mark.parametrize(("rule", "pixels"), [("none", 5), ("longest side", None), ("longest side", 0)])
+def test_a_rule_and_its_pixels_belong_together(rule: str, pixels: int | None) -> None:
+    with pytest.raises(ValueError, match="resize rule"):
+        Preprocessing(resize=rule, resize_to=pixels)

@@ -15,7 +15,7 @@ from atrous.errors import WeightsError
 from atrous.labels import Labels
 from atrous.models import DeepLab, build
 from atrous.preprocessing import Preprocessing
-from atrous.weights import load_weights, read_state_dict
+from atrous.weights import adapt_bands, load_weights, read_state_dict
 from tiny_network import tiny
 
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared" / "weights"
@@ -342,15 +342,46 @@ def test_any_other_mismatch_lists_what_does_not_fit(
     assert equal(dict(network.state_dict()), before)
 
 
-def test_another_number_of_bands_is_an_error_that_says_so(tmp_path: Path) -> None:
-    path = saved(randomised(tiny()), tmp_path / "x.pth")
-    with pytest.raises(
-        WeightsError, match=r"backbone\.layer1\.0\.weight, reads 3 bands, and that of deeplabv3_tiny 4\."
-    ):
-        load_weights(tiny(in_channels=4), path)
+@pytest.mark.parametrize("bands", [1, 2, 4, 13])
+def test_another_number_of_bands_is_adapted_and_told(bands: int, tmp_path: Path) -> None:
+    state = randomised(tiny())
+    network = tiny(in_channels=bands)
+    path = saved(state, tmp_path / "x.pth")
+    summary = load_weights(network, path).summary
+    first = "backbone.layer1.0.weight"
+    assert f"{first}, was made for 3 bands and adapted to {bands}" in summary
+    assert torch.equal(network.state_dict()[first], adapt_bands(state[first], bands))
     backbone = {f"backbone.{name}": tensor for name, tensor in randomised(tiny().backbone).items()}
-    with pytest.raises(WeightsError, match=r"layer1\.0\.weight, reads 3 bands"):
-        load_weights(tiny(in_channels=1), saved(backbone, path))
+    assert f"adapted to {bands}" in load_weights(network, saved(backbone, path)).summary
+    assert "adapted" not in load_weights(tiny(), path).summary
+
+
+def test_a_first_convolution_of_another_width_is_still_an_error(tmp_path: Path) -> None:
+    state = randomised(tiny())
+    state["backbone.layer1.0.weight"] = torch.rand(5, 3, 3, 3)
+    with pytest.raises(WeightsError, match=r"1 of another shape or type \(backbone\.layer1\.0\.weight"):
+        load_weights(tiny(in_channels=4), saved(state, tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize("own", [1, 3, 4])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 5, 8])
+def test_equal_bands_give_what_they_gave_before(own: int, bands: int) -> None:
+    weight = torch.rand(6, own, 3, 3, generator=torch.Generator().manual_seed(own))
+    grey = torch.rand(1, 1, 9, 9, generator=torch.Generator().manual_seed(bands))
+    adapted = adapt_bands(weight, bands)
+    assert adapted.shape == (6, bands, 3, 3)
+    if bands % own == 0 or bands == 1:  # every weight is there equally often
+        before = nn.functional.conv2d(grey.expand(-1, own, -1, -1), weight)
+        after = nn.functional.conv2d(grey.expand(-1, bands, -1, -1), adapted)
+        torch.testing.assert_close(after, before)
+    for band in range(bands):
+        expected = weight.sum(dim=1) if bands == 1 else weight[:, band % own] * own / bands
+        torch.testing.assert_close(adapted[:, band], expected)
+
+
+def test_no_bands_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 bands"):
+        adapt_bands(torch.rand(1, 3, 1, 1), 0)
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ import torch
 from atrous.config import TrainConfig, make_config
 from atrous.data.audit import AuditResult, audit
 from atrous.data.fingerprint import fingerprint
-from atrous.data.layouts import open_dataset
+from atrous.data.public import open_data
 from atrous.data.samples import Dataset
 from atrous.environment import package_versions
 from atrous.errors import DataError, OutputError
 from atrous.evaluation import Report, evaluate_model
 from atrous.files import make_folder
-from atrous.models.deeplab import DeepLab, build
+from atrous.foreign import build
+from atrous.models.deeplab import DeepLab
 from atrous.origin import find_origin, published_path
 from atrous.prediction import Model, load
 from atrous.report import Page, write_page
@@ -63,7 +64,8 @@ def train(
     """Fine-tune a network and return the finished run.
 
     Args:
-        data: a folder in any layout that is recognised, or a data.yaml.
+        data: a folder in any layout that is recognised, a data.yaml, or the name of a public set (`voc2012`,
+            `voc2012-aug`), which is fetched once.
         recipe: a name in `atrous.config.RECIPES`.
         out: the run folder; by default runs/train/NAME-N.
         narrator: hears what is decided and how things stand; silent by default.
@@ -76,13 +78,13 @@ def train(
     start = time.monotonic() if started is None else started
     narrator = narrator or Narrator()
     config = make_config(recipe, settings)
-    dataset = open_dataset(Path(data))
+    dataset = open_data(data, note=narrator.note, status=narrator.status)
     for line in dataset.notes:
         narrator.note(line)
     origin = find_origin(config.weights)
     checked = _check(dataset, data, narrator.note)
     plan = make_plan(config, dataset, _facts_of(checked), origin)
-    weights = origin.path or published_path(config.weights, plan.model)
+    weights = origin.path or published_path(config.weights, plan.model, note=narrator.note, status=narrator.status)
     torch.manual_seed(config.seed)
     network = build(plan.model, **plan.network)
     if weights is not None:
@@ -115,7 +117,8 @@ def evaluate(
 
     Args:
         model: a `Model`, a run folder, or a model file.
-        data: a folder in any layout that is recognised, or a data.yaml.
+        data: a folder in any layout that is recognised, a data.yaml, or the name of a public set (`voc2012`,
+            `voc2012-aug`), which is fetched once.
         split: train, val or test.
         device: where a model that is opened here runs.
         out: a folder for `metrics.json` and `report.html`; nothing is written without it.
@@ -123,10 +126,10 @@ def evaluate(
         progress: called with (images done, images in all).
     """
     opened = model if isinstance(model, Model) else load(model, device=device)
-    dataset = open_dataset(Path(data))
+    narrator = Narrator() if say is None else Narrator(say, say)
+    dataset = open_data(data, note=narrator.note, status=narrator.status)
     for line in dataset.notes:
-        if say is not None:
-            say(line)
+        narrator.note(line)
     report = evaluate_model(opened, dataset, split=split, progress=progress)
     if out is not None:
         folder = RunFolder(Path(out))

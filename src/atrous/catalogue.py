@@ -1,18 +1,28 @@
 """Published weights: what there is, what it fits, and where it belongs on this machine."""
 
-import os
-import sys
-import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from atrous.errors import WeightsError
+from atrous.cache import cache_folder
+from atrous.download import fetch, progress_text
+from atrous.errors import DownloadError, WeightsError
 from atrous.files import sha256_of
 from atrous.labels import VOC, Labels
 from atrous.preprocessing import Preprocessing
 
-__all__ = ["PUBLISHED_WEIGHTS", "PublishedWeights", "cache_folder", "find_published", "locate", "offline_message"]
+__all__ = [
+    "PUBLISHED_WEIGHTS",
+    "PublishedWeights",
+    "find_by_name",
+    "find_published",
+    "locate",
+    "obtain",
+    "offline_message",
+]
+
+MAX_BYTES = 2**30  # four times the largest of these files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +42,13 @@ class PublishedWeights:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     licence: str = "BSD-3-Clause"
     megabytes: float | None = None
+    """In units of 2**20 bytes, as torchvision counts them."""
+    site: str = "https://download.pytorch.org/models"
 
     @property
     def address(self) -> str:
         """Where to fetch it."""
-        return f"https://download.pytorch.org/models/{self.file}"
+        return f"{self.site}/{self.file}"
 
     @property
     def hash_prefix(self) -> str:
@@ -95,23 +107,23 @@ def find_published(network_name: str, *, kind: Literal["network", "backbone"] | 
     return None
 
 
-def cache_folder() -> Path:
-    """Where downloaded files are kept: $ATROUS_CACHE, or the system's folder for such files. It may not exist yet.
+def find_by_name(name: str) -> PublishedWeights:
+    """The published weights that `name` asks for: a file's name, a network's, or a backbone's.
 
-    Without a home folder it is in the system's folder for temporary files.
+    Raises:
+        WeightsError: nothing of this name; lists the names.
     """
-    chosen = os.environ.get("ATROUS_CACHE")
-    if chosen:
-        return Path(chosen).absolute()
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return Path(tempfile.gettempdir()) / "atrous-cache"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "atrous" / "cache"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "atrous"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "atrous"
+    for weights in PUBLISHED_WEIGHTS:
+        if name == weights.file or (name == weights.fits and weights.kind == "backbone"):
+            return weights
+    found = find_published(name)
+    if found is None:
+        names = dict.fromkeys(weights.fits for weights in PUBLISHED_WEIGHTS)
+        raise WeightsError(
+            f"Nothing is published under the name {name!r}. Expected a network or a file that `atrous models` lists "
+            f"(there are weights for {', '.join(names)}). Correct the name."
+        )
+    return found
 
 
 def locate(weights: PublishedWeights) -> Path | None:
@@ -138,12 +150,47 @@ def locate(weights: PublishedWeights) -> Path | None:
     return path
 
 
+def obtain(
+    weights: PublishedWeights,
+    *,
+    note: Callable[[str], None] | None = None,
+    status: Callable[[Callable[[], str]], None] | None = None,
+) -> Path:
+    """The file in the cache folder, fetched if it is not there, its hash verified.
+
+    Args:
+        weights: an entry of `PUBLISHED_WEIGHTS`.
+        note: hears that it is fetched, from where and to where.
+        status: hears how far it is.
+
+    Raises:
+        WeightsError: it cannot be fetched (says file, address, hash, and where to put it); a damaged file in the cache.
+        OutputError: it cannot be written into the cache folder.
+    """
+    path = locate(weights)
+    if path is not None:
+        return path
+    if note is not None:
+        size = "" if weights.megabytes is None else f", {weights.megabytes:.0f} MB"
+        note(f"fetching {weights.address}{size} into {cache_folder()} (set ATROUS_CACHE to move it)")
+
+    def progress(done: int, total: int | None) -> None:
+        if status is not None:
+            status(lambda: progress_text(weights.file, done, total))
+
+    target = cache_folder() / weights.file
+    try:
+        return fetch(weights.address, target, hash_prefix=weights.hash_prefix, progress=progress, max_bytes=MAX_BYTES)
+    except DownloadError as error:
+        raise WeightsError(f"{weights.file} was not fetched: {error.found}. {offline_message(weights)}") from error
+
+
 def offline_message(weights: PublishedWeights) -> str:
     """What to do where the file is not in the cache folder and there is no network."""
     size = "" if weights.megabytes is None else f"{weights.megabytes:.0f} MB, "
     return (
         f"{weights.file} ({weights.fits}, {weights.score} % {weights.measured_on}) is not in {cache_folder()}. "
         f"Fetch {weights.address} ({size}SHA-256 begins with {weights.hash_prefix}, licence {weights.licence}) and put "
-        f"it at {cache_folder() / weights.file}; or start from your own file with --weights FILE, or from random "
-        "numbers with --weights none."
+        f"it at {cache_folder() / weights.file} (`atrous models --fetch {weights.fits}` does both where there is a "
+        "network); or start from your own file with --weights FILE, or from random numbers with --weights none."
     )

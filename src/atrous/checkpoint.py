@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from torch import Tensor, nn
 
 from atrous.errors import ConfigError, WeightsError
+from atrous.foreign import build
 from atrous.labels import Labels
-from atrous.models.deeplab import DeepLab, build
+from atrous.models.deeplab import DeepLab
 from atrous.preprocessing import Preprocessing
 from atrous.states import load_state, save_state
 from atrous.tensors import fit_problems, non_finite, read_tensors, shortened, write_tensors
@@ -69,7 +70,8 @@ class PreprocessingPart(_Part):
     value_range: tuple[FiniteFloat, FiniteFloat]
     mean: tuple[FiniteFloat, ...]
     std: tuple[FiniteFloat, ...]
-    resize: Literal["none"]
+    resize: Literal["none", "longest side"]
+    resize_to: int | None = None
 
 
 class Header(_Part):

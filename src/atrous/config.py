@@ -20,7 +20,7 @@ class TrainConfig(BaseModel):
 
     recipe: str = Field("auto", description="the recipe that the other settings' defaults came from")
     model: str | None = Field(None, description="network, one of `atrous models`")
-    weights: str = Field("auto", description="what to start from: auto, none, or a file")
+    weights: str = Field("auto", description="what to start from: auto, voc, imagenet, none, or a file")
     network: dict[str, Any] = Field(default={}, description="further keyword arguments of the network")
     freeze: Freeze = Field("none", description="what is not trained and stays in eval mode")
     freeze_stem: bool | None = Field(

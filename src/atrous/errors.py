@@ -4,6 +4,7 @@
     |-- ConfigError                wrong usage: an option, a setting, a configuration file
     |-- DataError                  a data set that cannot be used as it is
     |   `-- ImageError             one file that is not a readable image or mask
+    |-- DownloadError              a file that could not be fetched: no network, a server's error, a wrong hash
     |-- WeightsError               a checkpoint or model file that is damaged, foreign or does not fit
     |-- TrainingError              a run that cannot go on: a loss that is not finite, memory that ran out
     |-- OutputError                results that cannot be written: a full disk, a folder without permission
@@ -16,6 +17,7 @@ __all__ = [
     "AtrousError",
     "ConfigError",
     "DataError",
+    "DownloadError",
     "ImageError",
     "MissingExtraError",
     "OutputError",
@@ -38,6 +40,17 @@ class DataError(AtrousError):
 
 class ImageError(DataError):
     """One file that is not a readable image or mask."""
+
+
+class DownloadError(AtrousError):
+    """A file that could not be fetched from the network, or that is not the one that was expected.
+
+    `found` is the first part of the message alone, for callers that know a better next step.
+    """
+
+    def __init__(self, message: str, *, found: str = "") -> None:
+        super().__init__(message)
+        self.found = found or message
 
 
 class WeightsError(AtrousError):

@@ -11,11 +11,22 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from atrous.errors import OutputError
 
-__all__ = ["TEMPORARY_PREFIX", "make_folder", "replacing", "sha256_of", "write_atomically"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "land",
+    "make_folder",
+    "open_unbuffered",
+    "output_error",
+    "replacing",
+    "sha256_of",
+    "write_all",
+    "write_atomically",
+]
 
 TEMPORARY_PREFIX = ".atrous-"
 """How the names of unfinished files begin; what a killed program left can be found and removed by it."""
@@ -49,16 +60,27 @@ def replacing(path: Path) -> Iterator[Path]:
         # not tempfile: it makes files that only their owner can read, and the final file would stay so
         temporary.open("xb").close()
         yield temporary
+        land(temporary, path)
+    except OSError as error:
+        if not _is_about(error, path.parent):
+            raise
+        raise output_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def land(temporary: Path, path: Path) -> None:
+    """Flush the file `temporary` to the disk and let it take the name `path`, in the same folder, in one step.
+
+    Raises OutputError when that fails; the temporary file is still there then.
+    """
+    try:
         _flush(temporary)
         os.replace(temporary, path)  # noqa: PTH105 - the name says that an old file is replaced
         _flush_folder(path.parent)
     except OSError as error:
-        if not _is_about(error, path.parent):
-            raise
-        raise _output_error(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        raise output_error(path, error) from error
 
 
 def make_folder(path: Path) -> Path:
@@ -69,7 +91,7 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
     return path
 
 
@@ -80,6 +102,46 @@ def sha256_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_unbuffered(path: Path, mode: str) -> FileIO:
+    """Open a file for writing, mode `wb`, `xb` or `r+b`; for `write_all`. Raises OutputError."""
+    try:
+        return FileIO(path, mode.replace("b", ""))
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def write_all(file: FileIO, content: bytes) -> None:
+    """Write all of `content`: a file without buffer may take less of it at once. Raises OutputError."""
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise output_error(Path(file.name), error) from error
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Say what could not be written, where, why, and what to do."""
+    reason = error.strerror or str(error)
+    folder = _existing_part(path.parent)
+    if error.errno in _FULL:
+        text = f"{path} was not written: {reason} ({_free(folder)}). Free some space or choose another output folder."
+    elif error.errno in _FORBIDDEN:
+        text = (
+            f"{path} was not written: no permission to write in the folder {folder} ({reason}). "
+            "Choose another output folder or change its permissions."
+        )
+    elif error.errno in _NO_FOLDER:
+        blocker = path if path.exists() else folder
+        state = "is a file, not a folder" if blocker.is_file() else f"is what exists of {path.parent}"
+        if path.is_dir():
+            state = "is a folder, not a file"
+        text = f"{path} was not written: {blocker} {state} ({reason}). Choose another output path or make its folder."
+    else:
+        text = f"{path} was not written: {reason}. Check the disk, or choose another output folder."
+    return OutputError(text)
 
 
 def _flush(path: Path) -> None:
@@ -107,28 +169,6 @@ def _is_about(error: OSError, folder: Path) -> bool:
         return True
     named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     return not named or any(name == folder or name.parent == folder for name in named)
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    """Say what could not be written, where, why, and what to do."""
-    reason = error.strerror or str(error)
-    folder = _existing_part(path.parent)
-    if error.errno in _FULL:
-        text = f"{path} was not written: {reason} ({_free(folder)}). Free some space or choose another output folder."
-    elif error.errno in _FORBIDDEN:
-        text = (
-            f"{path} was not written: no permission to write in the folder {folder} ({reason}). "
-            "Choose another output folder or change its permissions."
-        )
-    elif error.errno in _NO_FOLDER:
-        blocker = path if path.exists() else folder
-        state = "is a file, not a folder" if blocker.is_file() else f"is what exists of {path.parent}"
-        if path.is_dir():
-            state = "is a folder, not a file"
-        text = f"{path} was not written: {blocker} {state} ({reason}). Choose another output path or make its folder."
-    else:
-        text = f"{path} was not written: {reason}. Check the disk, or choose another output folder."
-    return OutputError(text)
 
 
 def _existing_part(folder: Path) -> Path:

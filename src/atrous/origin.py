@@ -1,13 +1,14 @@
 """What a training starts from: random numbers, a file, or published weights; and which network a file is of."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atrous.catalogue import find_published, locate, offline_message
+from atrous.catalogue import find_published, obtain
 from atrous.checkpoint import read_header
 from atrous.errors import ConfigError, WeightsError
+from atrous.preprocessing import Preprocessing
 from atrous.tensors import is_safetensors, read_tensors
 from atrous.weights import read_state_dict
 
@@ -24,6 +25,7 @@ class Origin:
     backbone: str | None = None
     model: str | None = None
     network: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    preprocessing: Preprocessing | None = None
 
 
 def find_origin(weights: str) -> Origin:
@@ -44,7 +46,8 @@ def find_origin(weights: str) -> Origin:
         header = read_header(path, read_tensors(path)[1])
         if header is not None:
             settings = {key: value for key, value in header.network.settings.items() if key != "num_classes"}
-            return Origin(path=path, model=header.network.name, network=settings)
+            prepared = Preprocessing(**header.preprocessing.model_dump())
+            return Origin(path=path, model=header.network.name, network=settings, preprocessing=prepared)
     names = read_state_dict(path).keys()
     backbone = _backbone_of(names)
     whole = any(name.startswith("classifier.") for name in names) and any(n.startswith("backbone.") for n in names)
@@ -54,12 +57,20 @@ def find_origin(weights: str) -> Origin:
     return Origin(path=path, backbone=backbone)
 
 
-def published_path(weights: str, model: str) -> Path | None:
-    """The file of published weights for `model` in the cache folder; None for `none`.
+def published_path(
+    weights: str,
+    model: str,
+    *,
+    note: Callable[[str], None] | None = None,
+    status: Callable[[Callable[[], str]], None] | None = None,
+) -> Path | None:
+    """The file of published weights for `model`, fetched into the cache folder if it is not there; None for `none`.
+
+    `note` hears that it is fetched, `status` how far it is.
 
     Raises:
         ConfigError: nothing is published for this network.
-        WeightsError: the file is not there; says what to fetch, from where, its hash, and where to put it.
+        WeightsError: the file cannot be had; says what to fetch, from where, its hash, and where to put it.
     """
     if weights == "none":
         return None
@@ -69,10 +80,10 @@ def published_path(weights: str, model: str) -> Path | None:
             f"--weights {weights}: nothing is published for {model}. Give a file with --weights FILE, choose another "
             "--model (`atrous models` lists them), or start from random numbers with --weights none."
         )
-    path = locate(published)
-    if path is None:
-        raise WeightsError(f"--weights {weights}: {offline_message(published)}")
-    return path
+    try:
+        return obtain(published, note=note, status=status)
+    except WeightsError as error:
+        raise WeightsError(f"--weights {weights}: {error}") from error
 
 
 def _backbone_of(names: Collection[str]) -> str | None:
@@ -84,6 +95,8 @@ def _backbone_of(names: Collection[str]) -> str | None:
         return {(2, False): "resnet18", (6, False): "resnet34", (6, True): "resnet50", (23, True): "resnet101"}.get(
             (units, bottleneck)
         )
+    if "entry1.conv1.1.weight" in plain:
+        return "xception65"
     if "1.block.0.0.weight" in plain:
         return "mobilenet_v3_large"
     return "mobilenet_v2" if "1.conv.0.0.weight" in plain else None

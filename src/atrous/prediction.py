@@ -141,7 +141,7 @@ class Model:
 
     def coarse_logits(self, image: ImageArray) -> Tensor:
         """Logits (1, K, h, w) float32 at the network's own stride, of an image (H, W, 3) uint8."""
-        return self.engine.coarse_logits(self.preprocessing.normalise(image))
+        return self.engine.coarse_logits(self.preprocessing.prepare(image))
 
     def save(self, path: str | Path) -> None:
         """Write a model file. Only for networks that atrous built; another module is an error that says so."""

@@ -22,7 +22,8 @@ class Preprocessing:
     """How an image becomes a network's input.
 
     A value v of band c becomes (f - mean[c]) / std[c], where f is v as a fraction of the value range: 0 for its lower
-    and 1 for its upper end. `resize` "none" means that images enter at their own size.
+    and 1 for its upper end. With `resize` "none" images enter at their own size; with "longest side" they are resized
+    first, so that their longer side has `resize_to` pixels.
 
     Raises:
         ValueError: values that contradict each other, e.g. three means for four bands.
@@ -36,8 +37,10 @@ class Preprocessing:
     """Per band, as a fraction of the value range."""
     std: tuple[float, ...] = IMAGENET_STD
     """Per band, as a fraction of the value range."""
-    resize: Literal["none"] = "none"
+    resize: Literal["none", "longest side"] = "none"
     """The rule by which an image is resized before the network."""
+    resize_to: int | None = None
+    """Pixels that the rule asks for; None where there is no rule."""
 
     def __post_init__(self) -> None:
         if self.bands < 1 or len(self.mean) != self.bands or len(self.std) != self.bands:
@@ -50,8 +53,12 @@ class Preprocessing:
             raise ValueError(f"value range {self.value_range}, mean {self.mean}, std {self.std}: all must be finite")
         if min(self.std) <= 0 or self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"std {self.std} must be above 0, and value range {self.value_range} must rise")
-        if self.resize != "none":
-            raise ValueError(f"resize rule {self.resize!r} is not known; this version knows 'none'")
+        if self.resize not in ("none", "longest side"):
+            raise ValueError(f"resize rule {self.resize!r} is not known; this version knows 'none' and 'longest side'")
+        if (self.resize == "none") != (self.resize_to is None) or (self.resize_to is not None and self.resize_to < 1):
+            raise ValueError(
+                f"resize rule {self.resize!r} with {self.resize_to} pixels; only 'longest side' has pixels"
+            )
 
     def standardise(self, fractions: NDArray[np.floating]) -> NDArray[np.floating]:
         """(f - mean) / std of fractions of the value range (..., bands), in float64."""
@@ -61,6 +68,41 @@ class Preprocessing:
         """The pixel value of each band, (bands,) in the value range, that becomes 0: what padding should hold."""
         low, high = self.value_range
         return low + np.asarray(self.mean) * (high - low)
+
+    def prepare(self, image: NDArray[np.integer | np.floating]) -> NDArray[np.float32]:
+        """The network's input for an image (H, W, bands) as it was read: resized by the rule, then normalised.
+
+        Raises:
+            ImageError: an image with another number of bands.
+        """
+        return self.normalise(self.resized(image))
+
+    def resized(self, image: NDArray[np.integer | np.floating]) -> NDArray[np.integer | np.floating]:
+        """The image (H, W, bands) at the size that the rule asks for, in its own type.
+
+        Bilinear with antialiasing, so that a smaller image is a mean of all pixels and not a sample of some.
+        """
+        height, width = self.size_for((image.shape[0], image.shape[1]))
+        if (height, width) == image.shape[:2]:
+            return image
+        import torch
+        from torch.nn import functional
+
+        # Pillow's filter; uint8 stays uint8 (fast), other types go through float32, which holds 16 bits exactly.
+        own = image if image.dtype == np.uint8 else image.astype(np.float32)
+        tensor = torch.from_numpy(np.ascontiguousarray(own)).permute(2, 0, 1)[None]
+        smaller = functional.interpolate(tensor, size=(height, width), mode="bilinear", antialias=True)
+        result = smaller[0].permute(1, 2, 0).contiguous().numpy()
+        if np.issubdtype(image.dtype, np.integer) and result.dtype != image.dtype:
+            result = np.rint(result)
+        return result.astype(image.dtype, copy=False)
+
+    def size_for(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width that an image of `size` (height, width) has when it enters the network."""
+        if self.resize_to is None:
+            return size
+        scale = self.resize_to / max(size)
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
     def normalise(self, image: NDArray[np.integer | np.floating]) -> NDArray[np.float32]:
         """The network's input for an image (H, W, bands): (H, W, bands) float32, bands last.

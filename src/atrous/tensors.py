@@ -18,7 +18,16 @@ from torch import Tensor
 from atrous.errors import OutputError, WeightsError
 from atrous.files import replacing
 
-__all__ = ["DIGEST_KEY", "fit_problems", "is_safetensors", "non_finite", "read_tensors", "shortened", "write_tensors"]
+__all__ = [
+    "DIGEST_KEY",
+    "FLOATS",
+    "fit_problems",
+    "is_safetensors",
+    "non_finite",
+    "read_tensors",
+    "shortened",
+    "write_tensors",
+]
 
 DIGEST_KEY = "sha256"
 SHOWN = 10  # names in a message

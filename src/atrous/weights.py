@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from atrous.checkpoint import Header, read_header
 from atrous.errors import WeightsError
 from atrous.models.deeplab import DeepLab
-from atrous.tensors import fit_problems, is_safetensors, non_finite, read_tensors, shortened
+from atrous.tensors import FLOATS, fit_problems, is_safetensors, non_finite, read_tensors, shortened
 
-__all__ = ["LoadedWeights", "load_weights", "read_state_dict"]
+__all__ = ["LoadedWeights", "adapt_bands", "load_weights", "read_state_dict"]
 
 WRAPPERS = ("state_dict", "model", "model_state", "ema")  # where others put the tensors, in this order
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
@@ -44,6 +44,26 @@ class LoadedWeights:
     restarted: tuple[str, ...]
     dropped: tuple[str, ...]
     summary: str
+
+
+def adapt_bands(weight: Tensor, bands: int) -> Tensor:
+    """A convolution's weight (O, B, h, w), made for B bands, for images of `bands` bands: (O, bands, h, w).
+
+    Band i gets the weights of band i mod B, times B / `bands`, which keeps the size of the answer (exactly, where the
+    bands are equal and `bands` a multiple of B); one band gets the sum. The rule is segmentation_models.pytorch's.
+    The weight itself is returned where the bands are as many.
+
+    Raises:
+        ValueError: fewer than one band.
+    """
+    own = weight.shape[1]
+    if bands < 1:
+        raise ValueError(f"{bands} bands; there must be one at least")
+    if bands == own:
+        return weight
+    if bands == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return weight[:, [band % own for band in range(bands)]] * (own / bands)
 
 
 class _Content(NamedTuple):
@@ -72,10 +92,11 @@ def load_weights(network: DeepLab, path: Path) -> LoadedWeights:
 
     Where only the number of classes differs, exactly the last layers keep their random numbers. An auxiliary head that
     only the file has is left out; one that only the network has keeps its random numbers. `num_batches_tracked` may be
-    missing. Anything else that does not fit is an error, and the network is then unchanged.
+    missing. A first convolution for another number of bands is adapted by `adapt_bands`, which the summary tells.
+    Anything else that does not fit is an error, and the network is then unchanged.
 
     Raises:
-        WeightsError: as `read_state_dict`; unknown names; tensors that do not fit; another number of bands.
+        WeightsError: as `read_state_dict`; unknown names; tensors that do not fit.
     """
     content = _read(path)
     names = content.tensors.keys()
@@ -89,7 +110,7 @@ def load_weights(network: DeepLab, path: Path) -> LoadedWeights:
     source = next((source for start, source in FOREIGN.items() if any(name.startswith(start) for name in names)), None)
     raise WeightsError(
         f"{path} holds {len(names)} tensors with names that are not known: {shortened(names)}"
-        f"{f'. They look like those of {source}, which this version does not import' if source else ''}. Expected a "
+        f"{f'. They look like those of {source}, which `atrous import` converts' if source else ''}. Expected a "
         "torchvision classification checkpoint (conv1, layer1, ...; features.0, ...), a network (backbone, classifier) "
         "or an atrous model file. Rename the tensors, or use other weights."
     )
@@ -220,13 +241,15 @@ def _load_backbone(network: DeepLab, path: Path, content: _Content) -> LoadedWei
             dropped.add(unused)
         else:
             tensors[name.removeprefix("backbone.").removeprefix("features.")] = tensor
-    _fill(network.backbone, path, tensors, own, what=f"the backbone of {_name(network)}")
+    adapted = _fill(network.backbone, path, tensors, own, what=f"the backbone of {_name(network)}")
     restarted = ("classifier",) if network.aux_classifier is None else ("classifier", "aux_classifier")
     summary = (
         f"{path.name} holds a backbone: its {len(tensors)} tensors were loaded; starting anew: {', '.join(restarted)}."
     )
     if dropped:
         summary += f" Not used: the file's {', '.join(sorted(dropped))}."
+    if adapted:
+        summary += f" {adapted[0].upper()}{adapted[1:]}."
     return LoadedWeights(
         kind="backbone", restarted=restarted, dropped=tuple(sorted(dropped)), summary=summary + content.note
     )
@@ -254,7 +277,8 @@ def _load_network(network: DeepLab, path: Path, content: _Content) -> LoadedWeig
         restarted.append(layer)
         notes.append(f"{layer} starts anew, with {len(here)} classes in place of {len(there)}")
         own, tensors = _without(own, layer), _without(tensors, layer)
-    _fill(network, path, tensors, own, what=_name(network))
+    adapted = _fill(network, path, tensors, own, what=_name(network))
+    notes += [adapted] if adapted else []
     notes.insert(0, f"{path.name} holds a network: {len(tensors)} tensors were loaded")
     notes += _silent_differences(network, content.header)
     return LoadedWeights(
@@ -265,19 +289,14 @@ def _load_network(network: DeepLab, path: Path, content: _Content) -> LoadedWeig
     )
 
 
-def _fill(
-    module: nn.Module, path: Path, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], *, what: str
-) -> None:
-    """Copy `tensors` into `own`, which is (a part of) the state of `module`, or raise with all that does not fit."""
+def _fill(module: nn.Module, path: Path, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], *, what: str) -> str:
+    """Copy `tensors` into `own`, which is (a part of) the state of `module`, or raise with all that does not fit.
+
+    Returns a sentence about an adapted first convolution, empty where it was not.
+    """
     counters = {name for name in own if name.endswith(".num_batches_tracked") and name not in tensors}
     expected = {name: tensor for name, tensor in own.items() if name not in counters}
-    first = next(iter(expected), "")  # the convolution that reads the image
-    if first in tensors and tensors[first].ndim == 4 and tensors[first].shape[1] != expected[first].shape[1]:
-        raise WeightsError(
-            f"{path}: its first convolution, {first}, reads {tensors[first].shape[1]} bands, and that of {what} "
-            f"{expected[first].shape[1]}. Expected as many; this version cannot convert them. Use weights for these "
-            "bands, or start without: --weights none."
-        )
+    tensors, adapted = _with_bands_of(expected, tensors)
     problems = fit_problems(expected, tensors)
     if problems:
         raise WeightsError(
@@ -285,6 +304,22 @@ def _fill(
             "Choose the network that these weights belong to, or other weights."
         )
     module.load_state_dict({**module.state_dict(), **tensors}, strict=True)
+    return adapted
+
+
+def _with_bands_of(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], str]:
+    """The tensors with the first convolution adapted to the network's bands, and a sentence where that was needed."""
+    first = next(iter(expected), "")  # the convolution that reads the image
+    if first not in tensors or tensors[first].ndim != 4 or tensors[first].dtype not in FLOATS:
+        return tensors, ""
+    there, here = tensors[first].shape[1], expected[first].shape[1]
+    if there == here or 0 in (there, here):
+        return tensors, ""
+    adapted = adapt_bands(tensors[first], here)
+    how = "their sum" if here == 1 else f"taken in turn, times {there}/{here}"
+    return {**tensors, first: adapted}, (
+        f"the first convolution, {first}, was made for {there} bands and adapted to {here}: {how}"
+    )
 
 
 def _last_layers(network: DeepLab) -> list[str]:

@@ -5,8 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import TINY_NETWORK
 from PIL import Image
+
+from tiny_training import TINY_NETWORK
 
 SHORT = [*TINY_NETWORK, "--epochs", "1", "--batch", "2", "--crop", "48", "64"]
 

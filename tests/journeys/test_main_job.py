@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import TINY_NETWORK
 from PIL import Image
 
 import atrous as library
+from tiny_training import TINY_NETWORK
 
 
 def test_check_train_evaluate_predict(atrous, scenes, tmp_path):
@@ -33,7 +33,16 @@ def test_check_train_evaluate_predict(atrous, scenes, tmp_path):
     assert rows[-1]["step"] == "4"
     assert float(rows[-1]["epoch"]) == 2
     metrics = json.loads((run / "metrics.json").read_text())
-    assert {"miou", "iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "loss", "images", "absent_classes"} <= set(metrics)
+    assert {
+        "miou",
+        "iou",
+        "pixel_accuracy",
+        "mean_accuracy",
+        "frequency_weighted_iou",
+        "loss",
+        "images",
+        "absent_classes",
+    } <= set(metrics)
     assert "seed: 3" in (run / "config.yaml").read_text()
     assert "random" in err
     assert "atrous predict" in err
@@ -44,7 +53,9 @@ def test_check_train_evaluate_predict(atrous, scenes, tmp_path):
     assert json.loads((tmp_path / "scores" / "metrics.json").read_text()) == json.loads(out)
     assert (tmp_path / "scores" / "report.html").is_file()
 
-    code, out, err = atrous("predict", run, scenes / "JPEGImages", "--out", "predicted", "--save", "mask,overlay,polygons,table")
+    code, out, err = atrous(
+        "predict", run, scenes / "JPEGImages", "--out", "predicted", "--save", "mask,overlay,polygons,table"
+    )
     assert code == 0, err
     written = sorted(path.name for path in (tmp_path / "predicted").iterdir())
     assert len(written) == 8 * 4
@@ -60,7 +71,9 @@ def test_check_train_evaluate_predict(atrous, scenes, tmp_path):
 
 def test_a_training_is_the_same_twice(atrous, scenes, tmp_path):
     for name in ("a", "b"):
-        code, _, err = atrous("train", scenes, *TINY_NETWORK, "--epochs", "1", "--batch", "3", "--crop", "48", "64", "--out", name)
+        code, _, err = atrous(
+            "train", scenes, *TINY_NETWORK, "--epochs", "1", "--batch", "3", "--crop", "48", "64", "--out", name
+        )
         assert code == 0, err
     first, second = (library.load(tmp_path / name).network.state_dict() for name in ("a", "b"))
     assert all((first[key] == second[key]).all() for key in first)
@@ -81,7 +94,17 @@ def test_what_is_measured_is_what_is_predicted(trained, scenes):
 
 def test_the_run_goes_on_from_its_own_model(atrous, scenes, trained):
     code, _, err = atrous(
-        "train", scenes, "--weights", trained / "model.safetensors", "--epochs", "1", "--batch", "2", "--crop", "48", "64"
+        "train",
+        scenes,
+        "--weights",
+        trained / "model.safetensors",
+        "--epochs",
+        "1",
+        "--batch",
+        "2",
+        "--crop",
+        "48",
+        "64",
     )
     assert code == 0, err
     assert "the weights are of that network" in err
@@ -112,7 +135,7 @@ def test_a_run_by_the_clock_ends(atrous, scenes):
 
 def test_the_demo_runs(atrous, tmp_path, monkeypatch):
     monkeypatch.setattr("atrous.demo.COUNTS", {"train": 8, "val": 2, "test": 2})
-    code, out, err = atrous("demo", "--out", "d", "--minutes", "0.02")
+    code, _, err = atrous("demo", "--out", "d", "--minutes", "0.02")
     assert code == 0, err
     assert (tmp_path / "d" / "report.html").is_file()
     assert len(list((tmp_path / "d" / "predictions").glob("*_overlay.png"))) == 2
@@ -148,7 +171,9 @@ def test_help_is_light():
         assert done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["train", "--nonsense"], ["train", "--epochs", "many"], ["predict"]])
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["train", "--nonsense"], ["train", "--epochs", "many"], ["predict"]]
+)
 def test_wrong_usage_is_exit_code_2(atrous, arguments):
     code, _, err = atrous(*arguments)
     assert code == 2

@@ -7,7 +7,7 @@ from torch import nn
 
 import atrous.models
 from atrous.errors import ConfigError
-from atrous.models import NETWORKS, DeepLab, build
+from atrous.models import NETWORKS, DeepLab, build, is_network
 from atrous.models.backbone import Features
 
 NAMES = sorted(NETWORKS)
@@ -25,15 +25,15 @@ def logits_of(network: DeepLab, bands: int = 3, size: tuple[int, int] = (97, 65)
     return network.eval()(torch.empty(count, bands, *size, device="meta"))
 
 
-def test_there_are_twelve_networks_by_their_own_names() -> None:
-    assert len(NETWORKS) == 12
+def test_there_are_fourteen_networks_by_their_own_names() -> None:
+    assert len(NETWORKS) == 14
     for name, builder in NETWORKS.items():
         assert getattr(atrous.models, name) is builder
 
 
 def test_the_public_names_are_there() -> None:
     names = atrous.models.__all__  # their order is ruff's to check
-    assert len(names) == len(set(names)) == 4 + 12
+    assert len(names) == len(set(names)) == 7 + 14
     assert all(hasattr(atrous.models, name) for name in names)
 
 
@@ -64,6 +64,10 @@ def test_logits_have_the_images_size(name: str, output_stride: int, size: tuple[
         {"aspp_channels": 24},
         {"auxiliary": True},
         {"dropout": 0.0},
+        {"multi_grid": [1, 2]},
+        {"extra_blocks": 2},
+        {"norm": "group"},
+        {"norm": "frozen"},
     ],
     ids=str,
 )
@@ -173,6 +177,8 @@ def test_an_unknown_setting_is_an_error_that_lists_the_known(name: str) -> None:
         ("deeplabv3_resnet18", {"decoder_channels": 8}),
         ("deeplabv3plus_resnet18", {"extra_conv": True}),
         ("deeplabv3_resnet18", {"dilate_first_unit": True}),
+        ("deeplabv3_mobilenet_v2", {"multi_grid": (1, 2, 4)}),
+        ("deeplabv3plus_xception65", {"extra_blocks": 1}),
         ("deeplabv3_resnet18", {"name": "x"}),
     ],
 )
@@ -201,6 +207,8 @@ def test_a_setting_that_would_be_ignored_is_an_error(name: str, setting: dict[st
         ("dropout", 1.0),
         ("dropout", float("nan")),
         ("in_channels", None),
+        ("norm", "layer"),
+        ("norm", None),
     ],
 )
 @pytest.mark.parametrize("name", ["deeplabv3_mobilenet_v3_large", "deeplabv3plus_resnet18"])
@@ -209,6 +217,35 @@ def test_a_wrong_value_is_an_error_that_says_what_is_expected(name: str, setting
         build(name, **{setting: value})
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("multi_grid", (1, 2, 4)),  # layer4 of ResNet-18 has two units
+        ("multi_grid", (1, 0)),
+        ("multi_grid", None),
+        ("multi_grid", 2),
+        ("extra_blocks", 4),
+        ("extra_blocks", -1),
+        ("extra_blocks", True),
+        ("extra_blocks", 0.0),
+    ],
+)
+def test_a_wrong_value_of_a_resnets_setting_is_an_error(setting: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"deeplabv3_resnet18: {setting} is .*It must be "):
+        build("deeplabv3_resnet18", **{setting: value})
+
+
+@pytest.mark.parametrize("value", [4, 0, "16", None])
+def test_a_wrong_rule_for_first_units_is_an_error(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"dilate_first_unit is .*It must be True, False, or"):
+        build("deeplabv3plus_mobilenet_v3_large", dilate_first_unit=value)
+
+
 def test_an_unknown_network_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(ConfigError, match=r"no network 'unet'.*deeplabv3plus_resnet50.*atrous models"):
         build("unet")
+    for name in ("deeplabv3_timm/", "timm/resnet18", "deeplabv4_timm/resnet18", ""):
+        assert not is_network(name)
+        with pytest.raises(ConfigError, match="There is no network"):
+            build(name)
+    assert is_network("deeplabv3plus_timm/resnet18")

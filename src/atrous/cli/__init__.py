@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from atrous.cli import check, demo, evaluate, facts, predict, train
+from atrous.cli import check, demo, evaluate, facts, import_, predict, train
 from atrous.version import __version__
 
 __all__ = ["app", "run"]
@@ -24,6 +24,7 @@ app.command(check.check)
 app.command(train.train)
 app.command(evaluate.evaluate)
 app.command(predict.predict)
+app.command(import_.import_weights, name="import")
 app.command(facts.models)
 app.command(facts.info)
 app.command(facts.env)

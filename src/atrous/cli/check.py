@@ -27,15 +27,18 @@ def check(
     Parameters
     ----------
     data:
-        A folder of images and masks in any layout that is recognised, or a data.yaml.
+        A folder of images and masks in any layout that is recognised, a data.yaml, or a public set: voc2012,
+        voc2012-aug.
     format:
         text for people, json for programs, github for annotations in a workflow.
     """
     from atrous.data.audit import audit
-    from atrous.data.layouts import open_dataset
+    from atrous.data.public import open_data
     from atrous.data.summary import summary_lines
+    from atrous.training.narrator import Narrator
 
-    dataset = open_dataset(data)
+    narrator = Narrator(console.note, console.status, live=console.is_live())
+    dataset = open_data(data, note=narrator.note, status=narrator.status)
     for line in dataset.notes:
         console.note(line)
     found = audit(dataset)

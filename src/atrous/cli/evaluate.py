@@ -31,7 +31,8 @@ def evaluate(
     model:
         A run folder or a .safetensors file.
     data:
-        A folder of images and masks in any layout that is recognised, or a data.yaml.
+        A folder of images and masks in any layout that is recognised, a data.yaml, or a public set: voc2012,
+        voc2012-aug.
     split:
         train, val or test.
     json:

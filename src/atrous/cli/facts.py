@@ -8,31 +8,83 @@ from atrous.cli import console
 
 __all__ = ["env", "info", "models"]
 
+_WORDS = {"network": "voc", "backbone": "imagenet"}  # what `--weights` calls them
 
-def models(*, classes: int = 21) -> int:
-    """List the networks: parameters, output stride, and published weights.
+
+def models(*, classes: int = 21, size: tuple[int, int] = (513, 513), fetch: str | None = None) -> int:
+    """List the networks and the published weights; with --fetch, put weights into the cache folder.
 
     Parameters
     ----------
     classes:
-        Number of classes that the parameters are counted for.
+        Number of classes that parameters and multiply-adds are counted for.
+    size:
+        Height and width of the image that multiply-adds are counted for, pixels.
+    fetch:
+        A network, a backbone or a file of the list: fetch its weights ahead. Several are written with commas.
     """
+    if fetch is not None:
+        return _fetch(fetch)
+    if classes < 1 or min(size) < 1:
+        from atrous.errors import ConfigError
+
+        raise ConfigError(f"--classes {classes} --size {size[0]} {size[1]}: expected numbers of 1 or more.")
+    _list_networks(classes, size)
+    console.result("")
+    _list_weights()
+    return 0
+
+
+def _fetch(names: str) -> int:
+    """Fetch what a comma-separated list names; print where it is."""
+    from atrous.catalogue import find_by_name, obtain
+    from atrous.training.narrator import Narrator
+
+    narrator = Narrator(console.note, console.status, live=console.is_live())
+    for weights in [find_by_name(name.strip()) for name in names.split(",")]:
+        console.result(str(obtain(weights, note=narrator.note, status=narrator.status)))
+    return 0
+
+
+def _list_networks(classes: int, size: tuple[int, int]) -> None:
     import torch
 
     from atrous.catalogue import find_published
     from atrous.models import NETWORKS
+    from atrous.models.backbone import OUTPUT_STRIDES
+    from atrous.models.complexity import count_multiply_adds, count_parameters
 
     rows: list[list[str]] = []
     for name, build in NETWORKS.items():
         with torch.device("meta"):
             network = build(classes)
-        count = sum(parameter.numel() for parameter in network.parameters())
-        published = find_published(name)
-        rows.append(
-            [name, f"{count / 1e6:.1f}", str(network.backbone.output_stride), published.file if published else "-"]
-        )
-    console.print_table(rows, header=["network", "million parameters", "output stride", "published weights"])
-    return 0
+        found = (find_published(name, kind="network"), find_published(name, kind="backbone"))
+        words = [_WORDS[weights.kind] for weights in found if weights is not None]
+        count, products = count_parameters(network), count_multiply_adds(network, size)
+        stride = str(network.backbone.output_stride)
+        rows.append([name, f"{count / 1e6:.2f}", f"{products / 1e9:.2f}", stride, ", ".join(words) or "none"])
+    header = ["network", "million parameters", "billion multiply-adds", "output stride", "--weights"]
+    console.print_table(rows, header=header)
+    strides = ", ".join(str(stride) for stride in OUTPUT_STRIDES)
+    console.result(f"for {classes} classes and an image of {size[0]}x{size[1]}; each runs at --output-stride {strides}")
+
+
+def _list_weights() -> None:
+    from atrous.cache import cache_folder
+    from atrous.catalogue import PUBLISHED_WEIGHTS, locate
+    from atrous.errors import WeightsError
+
+    rows: list[list[str]] = []
+    for weights in PUBLISHED_WEIGHTS:
+        try:
+            state = "yes" if locate(weights) else "no"
+        except WeightsError:
+            state = "damaged"
+        row = [weights.file, _WORDS[weights.kind], weights.fits, weights.hash_prefix, weights.licence, state]
+        rows.append([*row, f"{weights.score:g} % {weights.measured_on}"])
+    header = ["published weights", "--weights", "for", "SHA-256 begins", "licence", "in cache", "score"]
+    console.print_table(rows, header=header)
+    console.result(f"cache folder: {cache_folder()} (set ATROUS_CACHE to move it); fetch ahead: --fetch NAME")
 
 
 def info(model: str, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
@@ -62,6 +114,7 @@ def info(model: str, /, *, json: Annotated[bool, Parameter(negative="")] = False
         f"input        {prepared.bands} bands, values {prepared.value_range[0]:g} to {prepared.value_range[1]:g}"
     )
     console.result(f"mean, std    {prepared.mean}, {prepared.std}")
+    console.result(f"resize       {prepared.resize}{f' {prepared.resize_to}' if prepared.resize_to else ''}")
     scores = loaded.metadata.get("scores") or {}
     if scores:
         console.result(

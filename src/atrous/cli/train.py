@@ -38,14 +38,15 @@ def train(
     Parameters
     ----------
     data:
-        A folder of images and masks in any layout that is recognised, or a data.yaml.
+        A folder of images and masks in any layout that is recognised, a data.yaml, or a public set: voc2012,
+        voc2012-aug.
     model:
         One of `atrous models`. By default one that fits the weights and the machine.
     recipe:
         auto, or classic: a frozen DeepLabv3-ResNet-101 with a new last layer, Adam, ten epochs.
     weights:
-        What to start from: auto (published weights, from the cache folder), none (random), or a file with a backbone or
-        a whole network.
+        What to start from: auto (the best published weights, fetched once into the cache folder), voc (of a whole
+        network), imagenet (of a backbone), none (random), or a file with a backbone or a whole network.
     freeze:
         What is not trained: none, backbone, all-but-last.
     epochs:

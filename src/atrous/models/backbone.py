@@ -1,5 +1,6 @@
 """What a backbone gives to a head, and how an output stride becomes strides and dilations."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,24 +51,27 @@ class StageRates:
 
 
 def stage_rates(
-    strides: Sequence[int], *, output_stride: int, entry_stride: int, dilate_first_unit: bool = False
+    strides: Sequence[int], *, output_stride: int, entry_stride: int, dilate_first_unit: bool | int = False
 ) -> list[StageRates]:
     """Turn strides into dilations where the output stride is reached.
 
     `strides` are the stages' own strides and `entry_stride` that of what comes before them. The first unit of a dilated
-    stage keeps the rate of the stage before it: only so are the features those of the strided network, sub-sampled
-    (`dilate_first_unit` gives it the stage's rate, which torchvision's MobileNetV3 was trained with).
+    stage keeps the rate of the stage before it: only so are the features those of the strided network, sub-sampled.
+
+    `dilate_first_unit` is for weights that were trained otherwise (torchvision's MobileNetV3): with the stage's rate in
+    the first unit of the stages that are dilated at this output stride (True) or at the output stride that it gives. At
+    another output stride those units keep their reach in the image.
 
     Raises ValueError for an output stride that is not 8, 16 or 32.
     """
     if output_stride not in OUTPUT_STRIDES:
         raise ValueError(f"output_stride is {output_stride}; it must be one of 8, 16, 32")
-    current, dilation, rates = entry_stride, 1, []
+    trained = output_stride if dilate_first_unit is True else dilate_first_unit or math.inf
+    before, rates = entry_stride, []  # `before` and `after`: the strides that the network has without dilation
     for stride in strides:
-        previous = dilation
-        if current * stride > output_stride:
-            dilation *= stride
-            stride = 1
-        current *= stride
-        rates.append(StageRates(stride, dilation if dilate_first_unit else previous, dilation))
+        after = before * stride
+        grid_in, grid_out = min(before, output_stride), min(after, output_stride)
+        first = after if after > trained else before
+        rates.append(StageRates(grid_out // grid_in, first // grid_in, after // grid_out))
+        before = after
     return rates

@@ -53,11 +53,30 @@ def conv_norm_act(
 
 
 def separable_conv_norm_act(
-    in_channels: int, out_channels: int, *, kernel: int = 3, dilation: int = 1
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    dilation: int = 1,
+    activation: type[nn.Module] | None = nn.ReLU,
+    eps: float = 1e-5,
 ) -> nn.Sequential:
-    """Depthwise convolution, norm, ReLU, then a 1x1 convolution, norm, ReLU (v3+ paper, section 3.1 and its code)."""
-    depthwise = conv_norm_act(in_channels, in_channels, kernel=kernel, dilation=dilation, groups=in_channels)
-    pointwise = conv_norm_act(in_channels, out_channels)
+    """Depthwise convolution, norm, ReLU, then a 1x1 convolution, norm, ReLU (v3+ paper, section 3.1 and its code).
+
+    `activation` None leaves out both.
+    """
+    depthwise = conv_norm_act(
+        in_channels,
+        in_channels,
+        kernel=kernel,
+        stride=stride,
+        dilation=dilation,
+        groups=in_channels,
+        activation=activation,
+        eps=eps,
+    )
+    pointwise = conv_norm_act(in_channels, out_channels, activation=activation, eps=eps)
     return nn.Sequential(*depthwise, *pointwise)
 
 

@@ -190,11 +190,11 @@ def mobilenet_v2(*, output_stride: int = 16, in_channels: int = 3) -> BlockBackb
 
 
 def mobilenet_v3_large(
-    *, output_stride: int = 16, in_channels: int = 3, dilate_first_unit: bool = False
+    *, output_stride: int = 16, in_channels: int = 3, dilate_first_unit: bool | int = False
 ) -> BlockBackbone:
     """MobileNetV3-Large up to its 960-channel convolution; low level 24 channels.
 
-    `dilate_first_unit` gives the first unit of a dilated stage the stage's rate, as torchvision's DeepLab does.
+    `dilate_first_unit` is as in `stage_rates`; torchvision's DeepLab was trained with it at output stride 16.
     """
     blocks: list[nn.Module] = [_v3_conv(in_channels, 16, kernel=3, stride=2, activation=nn.Hardswish)]
     strides = [stride for stride, _ in V3_STAGES]

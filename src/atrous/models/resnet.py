@@ -4,13 +4,26 @@ The stride of a stage sits in the 3x3 convolution of its first unit ("v1.5"), as
 """
 
 from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 from torch import Tensor, nn
 
-from atrous.models.backbone import Backbone, Features, stage_rates
+from atrous.models.backbone import Backbone, Features, StageRates, stage_rates
 from atrous.models.layers import BatchNorm2d, initialise
 
-__all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101"]
+__all__ = ["DEPTHS", "ResNet", "ResNetSettings", "resnet18", "resnet34", "resnet50", "resnet101"]
+
+# Units per stage (He et al., table 1).
+DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+
+
+class ResNetSettings(TypedDict, total=False):
+    """Keyword arguments of every builder here, as `ResNet` describes them."""
+
+    output_stride: int
+    in_channels: int
+    multi_grid: Sequence[int]
+    extra_blocks: int
 
 
 class BasicUnit(nn.Module):
@@ -71,9 +84,12 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential
 
 
 class ResNet(Backbone):
-    """A ResNet without its classifier.
+    """A ResNet without its classifier, up to layer4 or, with `extra_blocks`, to layer5, 6 or 7.
 
-    `depths` are the units per stage. `in_channels` is the number of bands of the image.
+    `depths` are the units per stage. `in_channels` is the number of bands of the image. `multi_grid` has a factor for
+    each unit of layer4 and of the extra blocks (v3 paper, section 3.2.1; empty for none): unit i has the stage's rate
+    times factor i, the first unit too, so (1, 2, 4) at output stride 16 gives 2, 4, 8. The extra blocks are built like
+    layer4, each with twice the dilation of the one before (section 3.2).
     """
 
     def __init__(
@@ -83,6 +99,8 @@ class ResNet(Backbone):
         *,
         output_stride: int = 16,
         in_channels: int = 3,
+        multi_grid: Sequence[int] = (),
+        extra_blocks: int = 0,
     ) -> None:
         super().__init__()
         self.output_stride = output_stride
@@ -90,19 +108,22 @@ class ResNet(Backbone):
         self.bn1 = BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
+        strides = (1, 2, 2, 2) + (2,) * extra_blocks
+        even = stage_rates(strides, output_stride=output_stride, entry_stride=4)
+        # With multi-grid all units of layer4 and after it work at their stage's rate: as if trained at stride 16.
+        graded = stage_rates(strides, output_stride=output_stride, entry_stride=4, dilate_first_unit=16)
         stages: list[nn.Sequential] = []
-        channels, width = 64, 64
-        all_rates = stage_rates((1, 2, 2, 2), output_stride=output_stride, entry_stride=4)
-        for depth, rates in zip(depths, all_rates, strict=True):
-            units: list[nn.Module] = []
-            for stride, first_dilation in [(rates.stride, rates.first_dilation)] + [(1, rates.dilation)] * (depth - 1):
-                units.append(
-                    unit(channels, width, stride=stride, first_dilation=first_dilation, dilation=rates.dilation)
-                )
-                channels = width * unit.expansion
-            stages.append(nn.Sequential(*units))
-            width *= 2
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        channels = 64
+        for position in range(len(strides)):
+            last = min(position, 3)
+            factors = multi_grid if multi_grid and position >= 3 else (1,) * depths[last]
+            rates = (graded if multi_grid else even)[position]
+            stages.append(_stage(unit, channels, 64 * 2**last, rates, factors))
+            channels = 64 * 2**last * unit.expansion
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages[:4]
+        for number, stage in enumerate(stages[4:], start=5):
+            self.add_module(f"layer{number}", stage)
+        self.extra_blocks = extra_blocks
         self.low_level_channels = 64 * unit.expansion
         self.auxiliary_channels = 256 * unit.expansion
         self.high_level_channels = 512 * unit.expansion
@@ -113,28 +134,49 @@ class ResNet(Backbone):
         return [self.conv1, self.bn1, self.layer1]
 
     def features(self, image: Tensor) -> Features:
-        """Return layer1 (stride 4), layer3 and layer4 (output stride) of `image` (N, bands, H, W)."""
+        """Return layer1 (stride 4), layer3 and the last stage (output stride) of `image` (N, bands, H, W)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
         low_level = self.layer1(x)
         auxiliary = self.layer3(self.layer2(low_level))
-        return Features(low_level, auxiliary, self.layer4(auxiliary))
+        x = self.layer4(auxiliary)
+        for number in range(5, 5 + self.extra_blocks):
+            x = self.get_submodule(f"layer{number}")(x)
+        return Features(low_level, auxiliary, x)
 
 
-def resnet18(*, output_stride: int = 16, in_channels: int = 3) -> ResNet:
+def _stage(
+    unit: type[BasicUnit] | type[BottleneckUnit],
+    channels: int,
+    width: int,
+    rates: StageRates,
+    factors: Sequence[int],
+) -> nn.Sequential:
+    """One unit per factor; the factor multiplies the unit's dilations."""
+    units: list[nn.Module] = []
+    stride, first = rates.stride, rates.first_dilation
+    for factor in factors:
+        units.append(
+            unit(channels, width, stride=stride, first_dilation=first * factor, dilation=rates.dilation * factor)
+        )
+        channels, stride, first = width * unit.expansion, 1, rates.dilation
+    return nn.Sequential(*units)
+
+
+def resnet18(**settings: Unpack[ResNetSettings]) -> ResNet:
     """ResNet-18: 512 channels out."""
-    return ResNet(BasicUnit, (2, 2, 2, 2), output_stride=output_stride, in_channels=in_channels)
+    return ResNet(BasicUnit, DEPTHS["resnet18"], **settings)
 
 
-def resnet34(*, output_stride: int = 16, in_channels: int = 3) -> ResNet:
+def resnet34(**settings: Unpack[ResNetSettings]) -> ResNet:
     """ResNet-34: 512 channels out."""
-    return ResNet(BasicUnit, (3, 4, 6, 3), output_stride=output_stride, in_channels=in_channels)
+    return ResNet(BasicUnit, DEPTHS["resnet34"], **settings)
 
 
-def resnet50(*, output_stride: int = 16, in_channels: int = 3) -> ResNet:
+def resnet50(**settings: Unpack[ResNetSettings]) -> ResNet:
     """ResNet-50: 2048 channels out."""
-    return ResNet(BottleneckUnit, (3, 4, 6, 3), output_stride=output_stride, in_channels=in_channels)
+    return ResNet(BottleneckUnit, DEPTHS["resnet50"], **settings)
 
 
-def resnet101(*, output_stride: int = 16, in_channels: int = 3) -> ResNet:
+def resnet101(**settings: Unpack[ResNetSettings]) -> ResNet:
     """ResNet-101: 2048 channels out."""
-    return ResNet(BottleneckUnit, (3, 4, 23, 3), output_stride=output_stride, in_channels=in_channels)
+    return ResNet(BottleneckUnit, DEPTHS["resnet101"], **settings)

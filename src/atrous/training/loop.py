@@ -18,7 +18,6 @@ from atrous.files import write_atomically
 from atrous.models.deeplab import DeepLab
 from atrous.optim import WeightAverage, decay_for, make_optimizer, poly, set_rate
 from atrous.prediction import Model
-from atrous.preprocessing import Preprocessing
 from atrous.states import save_state
 from atrous.training.balance import take_back_tilt
 from atrous.training.course import ClockCourse, Course, StepCourse, is_due
@@ -50,7 +49,7 @@ class _Trainer:
         self.network, self.dataset, self.plan, self.run, self.narrator = network, dataset, plan, run, narrator
         self.config = plan.config
         self.device = plan.device
-        self.preprocessing = Preprocessing(bands=3)
+        self.preprocessing = plan.preprocessing
         freeze(network, self.config.freeze, stem=plan.freeze_stem)
         network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimizer = make_optimizer(

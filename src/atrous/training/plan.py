@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from atrous.engines import choose_device
 from atrous.errors import ConfigError, DataError
 from atrous.models.deeplab import NETWORKS
 from atrous.origin import Origin
+from atrous.preprocessing import Preprocessing
 from atrous.training.balance import class_weights
 from atrous.transforms import Augmentation
 
@@ -44,6 +45,7 @@ class Plan:
     model: str
     network: dict[str, Any]
     augmentation: Augmentation
+    preprocessing: Preprocessing
     batch: int
     workers: int
     class_weights: tuple[float, ...] | None
@@ -110,6 +112,7 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         model=model,
         network={**network, "num_classes": dataset.labels.num_classes},
         augmentation=augmentation,
+        preprocessing=_preprocessing(origin, reasons),
         batch=batch,
         workers=workers,
         class_weights=weights,
@@ -198,6 +201,15 @@ def _crop(config: TrainConfig, device: torch.device, sizes: Sequence[Size], reas
         f"at most about {side}x{side} pixels on {device.type}"
     )
     return height, width
+
+
+def _preprocessing(origin: Origin, reasons: list[str]) -> Preprocessing:
+    """That of the model file the weights come from, else ImageNet's; images enter at their own size."""
+    if origin.preprocessing is None:
+        return Preprocessing()
+    if origin.preprocessing != Preprocessing():
+        reasons.append("pixels are scaled as the weights' model file says, not by ImageNet's mean")
+    return replace(origin.preprocessing, resize="none", resize_to=None)
 
 
 def _freeze_stem(config: TrainConfig, device: torch.device, reasons: list[str]) -> bool:
