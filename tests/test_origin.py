@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from atrous.catalogue import find_by_name
+from atrous.checkpoint import save_model
 from atrous.errors import ConfigError, WeightsError
+from atrous.labels import Labels
 from atrous.models.deeplab import BACKBONES, build
 from atrous.origin import find_origin, published_path
+from atrous.preprocessing import Preprocessing
 from loopback import running, serve, status
 
 
@@ -26,6 +29,17 @@ def test_a_backbone_is_known_by_its_keys(backbone, tmp_path):
 def test_a_whole_network_is_known_by_its_keys(name, tmp_path):
     torch.save({key: torch.zeros(1) for key in build(name).state_dict()}, tmp_path / "n.pth")
     assert find_origin(str(tmp_path / "n.pth")).model == name
+
+
+def test_a_model_file_tells_its_network_and_how_pixels_are_scaled(tmp_path):
+    network = build("deeplabv3_resnet18", num_classes=2, aspp_channels=8)
+    half = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize="longest side", resize_to=513)
+    save_model(tmp_path / "m.safetensors", network, labels=Labels.numbered(2), preprocessing=half)
+    origin = find_origin(str(tmp_path / "m.safetensors"))
+    assert origin.model == "deeplabv3_resnet18"
+    assert origin.network["aspp_channels"] == 8
+    assert "num_classes" not in origin.network
+    assert origin.preprocessing == half
 
 
 def test_no_file_is_needed_for_none_and_names():

@@ -29,7 +29,7 @@ FOREIGN = {
     "aspp.aspp": "pytorch-deeplab-xception",
 }
 # What decides how far atrous convolution reaches, and leaves no trace in the tensors.
-SILENT_SETTINGS = ("output_stride", "atrous_rates", "dilate_first_unit")
+SILENT_SETTINGS = ("output_stride", "atrous_rates", "dilate_first_unit", "multi_grid")
 
 
 @dataclass(frozen=True, kw_only=True)

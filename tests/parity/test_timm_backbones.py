@@ -61,7 +61,7 @@ def test_the_stem_is_all_that_comes_before_the_low_level_features(name: str) -> 
     inside = {id(parameter) for module in network.backbone.stem() for parameter in module.parameters()}
     stem = {name for name, parameter in network.named_parameters() if id(parameter) in inside}
     # Xception's low-level features are taken inside a block, whose shortcut runs beside them.
-    assert {parameter for parameter in stem if ".blocks.1.shortcut." not in parameter} == reached
+    assert {parameter for parameter in stem if ".blocks_1.shortcut." not in parameter} == reached
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -123,9 +123,15 @@ def test_what_cannot_be_is_an_error(name: str, settings: dict[str, object], mess
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ModuleNotFoundError("No module named 'timm'", name="timm"), "timm is not installed.*pip install timm"),
-        (ModuleNotFoundError("No module named 'x'", name="x"), "timm lacks the package x.*pip install timm"),
-        (RuntimeError("operator torchvision::nms does not exist"), "cannot be imported.*nms.*pip install timm"),
+        (
+            ModuleNotFoundError("No module named 'timm'", name="timm"),
+            "timm is not installed.*pip install .atrous.timm.",
+        ),
+        (ModuleNotFoundError("No module named 'x'", name="x"), "timm lacks the package x.*pip install .atrous.timm."),
+        (
+            RuntimeError("operator torchvision::nms does not exist"),
+            "cannot be imported.*nms.*pip install .atrous.timm.",
+        ),
     ],
     ids=["absent", "incomplete", "another torchvision"],
 )

@@ -7,6 +7,7 @@ from atrous.data.samples import Dataset, Sample
 from atrous.errors import ConfigError, DataError
 from atrous.labels import Labels
 from atrous.origin import Origin
+from atrous.preprocessing import Preprocessing
 from atrous.training.plan import Facts, make_plan
 
 
@@ -43,6 +44,21 @@ def test_the_backbone_of_the_weights_decides_the_model(tmp_path):
     assert plan(tmp_path, origin=Origin(backbone="resnet18")).model == "deeplabv3plus_resnet18"
     made = plan(tmp_path, origin=Origin(model="deeplabv3_resnet34", network={"aspp_channels": 64}))
     assert (made.model, made.network["aspp_channels"]) == ("deeplabv3_resnet34", 64)
+
+
+def test_pixels_are_scaled_as_the_weights_were_trained(tmp_path):
+    half = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize="longest side", resize_to=513)
+    made = plan(tmp_path, origin=Origin(model="deeplabv3_resnet18", preprocessing=half))
+    assert made.preprocessing == Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assert any("pixels are scaled" in reason for reason in made.reasons)
+    assert plan(tmp_path).preprocessing == Preprocessing()
+
+
+def test_the_stem_stays_frozen_only_where_there_are_weights_to_keep(tmp_path):
+    assert plan(tmp_path).freeze_stem
+    assert not plan(tmp_path, {"weights": "none"}).freeze_stem
+    assert not plan(tmp_path, {"freeze_stem": False}).freeze_stem
+    assert not plan(tmp_path, {"freeze": "backbone"}).freeze_stem
 
 
 def test_a_model_that_is_asked_for_is_built_as_published(tmp_path):

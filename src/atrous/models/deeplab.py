@@ -273,7 +273,8 @@ def is_network(name: str) -> bool:
 def build(name: str, /, **settings: object) -> DeepLab:
     """Build a network by name, e.g. `build("deeplabv3_resnet50", num_classes=21, output_stride=16)`.
 
-    `deeplabv3plus_timm/resnet18` has timm's backbone of that name, with random weights.
+    `deeplabv3plus_timm/resnet18` has timm's backbone of that name, with random weights: the name, in a model file too,
+    says which package it needs.
 
     Raises:
         ConfigError: an unknown name or setting, or a value that a setting cannot have.

@@ -45,9 +45,8 @@ class TimmBackbone(Backbone):
 
     def _low_level_module(self) -> str:
         name = self.body.feature_info.module_name()[self.low_level_position]
-        # timm's list of features joins the parts of a name, as its modules lie side by side there.
-        names = {module for module, _ in self.body.named_modules()}
-        return name if name in names else name.replace(".", "_")
+        # Where timm lays nested modules side by side, it joins the parts of their names.
+        return next(own for own, _ in self.body.named_modules() if own.replace(".", "_") == name.replace(".", "_"))
 
     def features(self, image: Tensor) -> Features:
         """Return the maps at stride 4, before the last, and the last of `image` (N, bands, H, W)."""
@@ -110,8 +109,8 @@ def _import_timm() -> Any:
 def _missing(found: str) -> MissingExtraError:
     return MissingExtraError(
         f"{found}, and networks with {PREFIX}NAME need it. Expected timm with a torchvision that fits this torch "
-        f"({torch.__version__}). Run: pip install timm (beside a torch for CPUs only, take torchvision from the same "
-        "place as torch); or choose another network."
+        f'({torch.__version__}). Run: pip install "atrous[timm]" (beside a torch for CPUs only, take torchvision from the '
+        "same place as torch); or choose another network."
     )
 
 
