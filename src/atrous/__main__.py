@@ -22,11 +22,14 @@ def main() -> int:
     """Run and return the exit code: 0, 1 findings, 2 wrong usage or not possible, 130 and 143 on signals."""
     from atrous.cli import run
     from atrous.cli.console import complain
-    from atrous.errors import AtrousError
+    from atrous.errors import AtrousError, InterruptedTrainingError
 
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         return run(sys.argv[1:], started=STARTED)
+    except InterruptedTrainingError as error:
+        complain(str(error))
+        return 128 + error.signal_number
     except AtrousError as error:
         complain(str(error))
         return 2

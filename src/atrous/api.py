@@ -5,7 +5,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,18 @@ from atrous.evaluation import Report, evaluate_model
 from atrous.files import make_folder
 from atrous.foreign import build
 from atrous.models.deeplab import DeepLab
-from atrous.origin import find_origin, published_path
+from atrous.origin import Origin, find_origin, published_path
 from atrous.prediction import Model, load
+from atrous.preprocessing import Preprocessing
 from atrous.report import Page, write_page
+from atrous.states import load_state
 from atrous.training.loop import Outcome, fit
 from atrous.training.narrator import Narrator, Say
 from atrous.training.plan import Facts, Plan, make_plan
 from atrous.training.run_folder import RunFolder, new_run_folder
 from atrous.weights import load_weights
 
-__all__ = ["Run", "evaluate", "train"]
+__all__ = ["Run", "evaluate", "resume", "train"]
 
 SHOWN_ERRORS = 5
 SPARE_BYTES = 50 * 2**20
@@ -97,8 +99,46 @@ def train(
     narrator.note(f"run folder {run.path}")
     narrator.listen(run.log)
     _preflight(run, network)
-    run.write_config(_resolved(plan, dataset))
+    run.write_config(_resolved(plan, dataset, data))
     outcome = fit(network, dataset, plan, run, narrator=narrator, start=start)
+    _finish(run, plan, dataset, outcome, narrator)
+    return Run(folder=run.path, best=outcome.best, history=outcome.history, config=plan.config)
+
+
+def resume(folder: str | Path, *, narrator: Narrator | None = None, started: float | None = None) -> Run:
+    """Go on with a run that was stopped or killed, from its last saved state, and return it finished.
+
+    On a CPU, a run of `epochs` ends with the weights that it would have had without the stop, bit for bit. A run of
+    `minutes` gets the minutes that were left.
+
+    Raises:
+        ConfigError: not a run's folder, or a run that has come to its end.
+        DataError: the data are not those that the run began with.
+        WeightsError: there is no saved state, or it is damaged.
+    """
+    start = time.monotonic() if started is None else started
+    narrator = narrator or Narrator()
+    run = RunFolder(Path(folder))
+    document = run.read_config()
+    settings = document["settings"]
+    config = make_config(settings.get("recipe", "auto"), settings)
+    dataset = open_data(document["data"]["path"])
+    if fingerprint(dataset) != document["data"]["fingerprint"]:
+        raise DataError(
+            f"{dataset.root}: the data changed since this run began (fingerprint {fingerprint(dataset)}, expected "
+            f"{document['data']['fingerprint']}). Put them back, or start a new run with --weights {run.model}."
+        )
+    checked = _check(dataset, dataset.root, narrator.note)
+    stored: dict[str, Any] = document["preprocessing"]
+    prepared: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()
+    }
+    origin = Origin(preprocessing=Preprocessing(**prepared))
+    plan = make_plan(config, dataset, _facts_of(checked), origin)
+    state = load_state(run.state)
+    narrator.listen(run.log)
+    network = build(plan.model, **plan.network)
+    outcome = fit(network, dataset, plan, run, narrator=narrator, start=start, state=state)
     _finish(run, plan, dataset, outcome, narrator)
     return Run(folder=run.path, best=outcome.best, history=outcome.history, config=plan.config)
 
@@ -192,13 +232,15 @@ def _preflight(run: RunFolder, network: DeepLab) -> None:
         )
 
 
-def _resolved(plan: Plan, dataset: Dataset) -> dict[str, Any]:
+def _resolved(plan: Plan, dataset: Dataset, data: str | Path) -> dict[str, Any]:
     """What `config.yaml` holds."""
     settings = plan.config.model_dump(mode="json")
+    path = Path(data).resolve() if Path(data).exists() else data
     return {
         "format_version": 1,
-        "data": {"path": str(dataset.root.resolve()), "layout": dataset.layout, "fingerprint": fingerprint(dataset)},
+        "data": {"path": str(path), "layout": dataset.layout, "fingerprint": fingerprint(dataset)},
         "settings": settings,
+        "preprocessing": asdict(plan.preprocessing),
         "class_weights": None if plan.class_weights is None else [round(value, 6) for value in plan.class_weights],
         "reasons": list(plan.reasons),
         "versions": package_versions(),
@@ -209,6 +251,8 @@ def _finish(run: RunFolder, plan: Plan, dataset: Dataset, outcome: Outcome, narr
     """Write what the run came to, and say what to do next."""
     model = load(run.path, device=str(plan.device))
     report = outcome.best
+    if report is None and dataset.splits.get("val"):  # the best was found before the run was resumed
+        report = evaluate_model(model, dataset, split="val")
     if plan.config.test_at_end:
         split = "test" if dataset.splits.get("test") else "val"
         if dataset.splits.get(split):

@@ -7,6 +7,7 @@
     |-- DownloadError              a file that could not be fetched: no network, a server's error, a wrong hash
     |-- WeightsError               a checkpoint or model file that is damaged, foreign or does not fit
     |-- TrainingError              a run that cannot go on: a loss that is not finite, memory that ran out
+    |-- InterruptedTrainingError   a run that was told to stop; exit code 130 or 143
     |-- OutputError                results that cannot be written: a full disk, a folder without permission
     `-- MissingExtraError          an optional package that is not installed
 
@@ -19,6 +20,7 @@ __all__ = [
     "DataError",
     "DownloadError",
     "ImageError",
+    "InterruptedTrainingError",
     "MissingExtraError",
     "OutputError",
     "TrainingError",
@@ -59,6 +61,14 @@ class WeightsError(AtrousError):
 
 class TrainingError(AtrousError):
     """A training run that cannot go on."""
+
+
+class InterruptedTrainingError(AtrousError):
+    """A training run that a signal told to stop; its state is saved, and `atrous train --resume` goes on."""
+
+    def __init__(self, message: str, *, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
 
 
 class OutputError(AtrousError):

@@ -29,6 +29,7 @@ def train(
     seed: int | None = None,
     device: str | None = None,
     out: Path | None = None,
+    resume: Path | None = None,
     print_config: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Fine-tune a network on images and masks.
@@ -67,6 +68,8 @@ def train(
         auto, cpu, cuda, cuda:N or mps.
     out:
         The run folder; by default runs/train/NAME-N.
+    resume:
+        The folder of a run that was stopped or killed: go on from its last saved state. Nothing else is given.
     print_config:
         Print all settings with their meaning, and stop.
     """
@@ -88,6 +91,10 @@ def train(
     settings = {key: value for key, value in settings.items() if value is not None} | parse_settings(set_ or [])
     if print_config:
         return _print_config(make_config(recipe, settings).model_dump())
+    if resume is not None:
+        if data is not None or settings:
+            raise ConfigError("--resume goes on with the run as it was started; give neither DATA nor other settings.")
+        return _resume(resume)
     if data is None:
         raise ConfigError("no DATA given; expected a folder of images and masks: atrous train DATA")
     from atrous import api
@@ -96,6 +103,15 @@ def train(
     narrator = Narrator(console.note, console.status, live=console.is_live())
     run = api.train(data, recipe=recipe, out=out, narrator=narrator, started=STARTED, **settings)
     console.result(str(run.folder))
+    return 0
+
+
+def _resume(folder: Path) -> int:
+    from atrous import api
+    from atrous.training.narrator import Narrator
+
+    narrator = Narrator(console.note, console.status, live=console.is_live())
+    console.result(str(api.resume(folder, narrator=narrator, started=STARTED).folder))
     return 0
 
 

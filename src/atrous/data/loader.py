@@ -152,6 +152,7 @@ def batches(
         multiprocessing_context="spawn" if workers else None,
         worker_init_fn=_one_thread if workers else None,
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # else it draws from the global numbers, and a resumed run would see others
     )
     yield from loader
 

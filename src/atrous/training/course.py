@@ -20,10 +20,11 @@ class Course(Protocol):
 
 
 class StepCourse:
-    """A run of a known number of steps."""
+    """A run of a known number of steps, `done` of which were taken before."""
 
-    def __init__(self, steps: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, steps: int, *, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self.steps = steps
+        self._done = done
         self._clock = clock
         self._start = clock()
 
@@ -33,24 +34,32 @@ class StepCourse:
 
     def seconds_left(self, step: int) -> float | None:
         """By the mean time of the steps so far."""
-        if step == 0:
+        taken = step - self._done
+        if taken <= 0:
             return None
-        return (self._clock() - self._start) / step * (self.steps - step)
+        return (self._clock() - self._start) / taken * (self.steps - step)
 
 
 class ClockCourse:
     """A run that ends on time: `seconds` from `start`, less `reserve` for what comes after the last step.
 
-    `reserve` may be changed on the way, when the time of a validation is known better.
+    `reserve` may be changed on the way, when the time of a validation is known better. `trained` are the seconds that
+    steps took before, in a run that goes on.
     """
 
     def __init__(
-        self, seconds: float, *, start: float, reserve: float, clock: Callable[[], float] = time.monotonic
+        self,
+        seconds: float,
+        *,
+        start: float,
+        reserve: float,
+        trained: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.reserve = reserve
         self._end = start + seconds
         self._clock = clock
-        self._first_step = clock()
+        self._first_step = clock() - trained
 
     def progress(self, step: int) -> float:
         """Time since the first step over the time for all steps, the share of one step kept back."""

@@ -1,7 +1,6 @@
 """The training loop. It reads top to bottom: batch, step, and what is due."""
 
 import copy
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ from atrous.allocator import keep_freed_memory
 from atrous.checkpoint import save_model
 from atrous.data.loader import TrainingImages, batches, cache_allowance
 from atrous.data.samples import Dataset
+from atrous.errors import ConfigError, InterruptedTrainingError
 from atrous.evaluation import Report, evaluate_samples
-from atrous.files import write_atomically
+from atrous.files import make_folder
 from atrous.models.deeplab import DeepLab
 from atrous.optim import WeightAverage, decay_for, make_optimizer, poly, set_rate
 from atrous.prediction import Model
@@ -22,8 +22,10 @@ from atrous.states import save_state
 from atrous.training.balance import take_back_tilt
 from atrous.training.course import ClockCourse, Course, StepCourse, is_due
 from atrous.training.freezing import freeze, train_mode
+from atrous.training.interruption import StopRequest, stop_on_signals
 from atrous.training.narrator import Narrator, duration
 from atrous.training.plan import Plan
+from atrous.training.position import Position, take_state, use_state
 from atrous.training.run_folder import RunFolder
 from atrous.training.steps import Stepper, choose_precision
 
@@ -31,11 +33,16 @@ __all__ = ["Outcome", "fit"]
 
 VALIDATION_SHARE = 0.04  # of a timed run's minutes may go into validations before the last one
 SMOOTHING = 0.95
+SAVE_SECONDS = 60.0
+SAVE_SHARE = 0.05  # of the time may go into saving the state
 
 
 @dataclass
 class Outcome:
-    """What a run came to: the best validation, the rows of `history.csv`, and the number of steps."""
+    """What a run came to: the best validation, the rows of `history.csv`, and the number of steps.
+
+    `best` is None where there is no val split, or where the best was found before the run was resumed.
+    """
 
     best: Report | None = None
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -49,7 +56,6 @@ class _Trainer:
         self.network, self.dataset, self.plan, self.run, self.narrator = network, dataset, plan, run, narrator
         self.config = plan.config
         self.device = plan.device
-        self.preprocessing = plan.preprocessing
         freeze(network, self.config.freeze, stem=plan.freeze_stem)
         network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimizer = make_optimizer(
@@ -72,22 +78,67 @@ class _Trainer:
             clip=self.config.clip,
         )
         self.average = WeightAverage(network, decay=decay_for(plan.expected_steps)) if self.config.average else None
-        self.outcome = Outcome()
-        self.validations = self.config.validations
-        self.stale = 0
-        self.step = 0
-        self.loss = 0.0
+        self.position = Position(validations=self.config.validations)
+        self.best: Report | None = None
         self.validation_seconds = 0.0
+        self.save_seconds = 0.0
 
-    def course(self, start: float) -> Course:
+    def train(self, start: float) -> Outcome:
+        """Run to the end and return what it came to.
+
+        Raises:
+            InterruptedTrainingError: a signal asked to stop; the state is saved.
+        """
+        images = TrainingImages(
+            self.dataset,
+            self.dataset.splits["train"],
+            augmentation=self.plan.augmentation,
+            preprocessing=self.plan.preprocessing,
+            seed=self.config.seed,
+            cache_bytes=0 if self.plan.workers else cache_allowance(),
+        )
+        here = self.position
+        course = self._course(start - here.whole_seconds)
+        stop = None if self.config.epochs is None else self.config.epochs * len(images)
+        stream = batches(
+            images, batch=self.plan.batch, start=here.step * self.plan.batch, stop=stop, workers=self.plan.workers
+        )
+        begin, first = time.monotonic() - here.trained_seconds, start - here.whole_seconds
+        saved = time.monotonic()
+        train_mode(self.network, self.config.freeze, stem=self.plan.freeze_stem)
+        with stop_on_signals() as request:
+            for batch in stream:
+                factor = poly(course.progress(here.step), power=self.config.power, warmup=self.config.warmup)
+                set_rate(self.optimizer, factor)
+                here.add(self.stepper.step(batch, number=here.step), smoothing=SMOOTHING)
+                if self.average is not None:
+                    self.average.update(self.network)
+                progress, before = course.progress(here.step), here.progress
+                now = time.monotonic()
+                here.progress, here.trained_seconds, here.whole_seconds = progress, now - begin, now - first
+                self.narrator.status(lambda: self._status(course))
+                if is_due(progress, before, here.validations) or progress >= 1:
+                    self._validate()
+                    if isinstance(course, ClockCourse):
+                        course.reserve = self._reserve()
+                    saved = self._save()
+                elif now - saved > max(SAVE_SECONDS, self.save_seconds / SAVE_SHARE) or request.number is not None:
+                    saved = self._save()
+                self._stop_if_asked(request)
+                if progress >= 1 or self._is_stale():
+                    break
+        return Outcome(best=self.best, history=here.history, steps=here.step)
+
+    def _course(self, start: float) -> Course:
         """By the clock for `minutes`, else by steps."""
         if self.config.minutes is None:
-            return StepCourse(self.plan.expected_steps)
-        self._measure_validation()
+            return StepCourse(self.plan.expected_steps, done=self.position.step)
         seconds = self.config.minutes * 60
-        affordable = int(VALIDATION_SHARE * seconds / max(self.validation_seconds, 1e-3))
-        self.validations = max(1, min(self.validations, affordable + 1))
-        return ClockCourse(seconds, start=start, reserve=self._reserve())
+        self._measure_validation()
+        if self.position.step == 0:
+            affordable = int(VALIDATION_SHARE * seconds / max(self.validation_seconds, 1e-3))
+            self.position.validations = max(1, min(self.position.validations, affordable + 1))
+        return ClockCourse(seconds, start=start, reserve=self._reserve(), trained=self.position.trained_seconds)
 
     def _reserve(self) -> float:
         """Seconds kept for the last validation, saving, and the page."""
@@ -105,55 +156,13 @@ class _Trainer:
         evaluate_samples(model, self.dataset, few, split="val")
         self.validation_seconds = (time.monotonic() - begin) / len(few) * len(samples)
 
-    def train(self, start: float) -> Outcome:
-        """Run to the end and return what it came to."""
-        images = TrainingImages(
-            self.dataset,
-            self.dataset.splits["train"],
-            augmentation=self.plan.augmentation,
-            preprocessing=self.preprocessing,
-            seed=self.config.seed,
-            cache_bytes=0 if self.plan.workers else cache_allowance(),
-        )
-        course = self.course(start)
-        stop = None if self.config.epochs is None else self.config.epochs * len(images)
-        stream = batches(images, batch=self.plan.batch, stop=stop, workers=self.plan.workers)
-        train_mode(self.network, self.config.freeze, stem=self.plan.freeze_stem)
-        last_progress, begin = 0.0, time.monotonic()
-        for batch in stream:
-            set_rate(
-                self.optimizer,
-                poly(course.progress(self.step), power=self.config.power, warmup=self.config.warmup),
-            )
-            loss = self.stepper.step(batch, number=self.step)
-            if self.average is not None:
-                self.average.update(self.network)
-            self.loss = loss if self.step == 0 else SMOOTHING * self.loss + (1 - SMOOTHING) * loss
-            self.step += 1
-            progress = course.progress(self.step)
-            self.narrator.status(lambda: self._status(course, begin))
-            if is_due(progress, last_progress, self.validations) or progress >= 1:
-                self._validate(progress, time.monotonic() - begin)
-                train_mode(self.network, self.config.freeze, stem=self.plan.freeze_stem)
-                if isinstance(course, ClockCourse):
-                    course.reserve = self._reserve()
-                if self.config.patience and self.stale >= self.config.patience:
-                    self.narrator.note(f"stopped early: {self.stale} validations without a better one")
-                    break
-            if progress >= 1:
-                break
-            last_progress = progress
-        self.outcome.steps = self.step
-        return self.outcome
-
-    def _status(self, course: Course, begin: float) -> str:
-        elapsed = time.monotonic() - begin
-        speed = self.step * self.plan.batch / max(elapsed, 1e-9)
-        best = self.outcome.best
-        score = f"val mIoU {best.miou:.3f}" if best is not None and best.miou is not None else "val mIoU -"
+    def _status(self, course: Course) -> str:
+        here = self.position
+        speed = here.step * self.plan.batch / max(here.trained_seconds, 1e-9)
+        score = "val mIoU -" if here.best_miou is None else f"val mIoU {here.best_miou:.3f}"
         rate = self.optimizer.param_groups[0]["lr"]
-        left = duration(course.seconds_left(self.step))
-        return f"step {self.step}  loss {self.loss:.3f}  {score}  rate {rate:.1e}  {speed:.1f} images/s  {left} left"
+        left = duration(course.seconds_left(here.step))
+        return f"step {here.step}  loss {here.loss:.3f}  {score}  rate {rate:.1e}  {speed:.1f} images/s  {left} left"
 
     def _model(self) -> Model:
         """The network as it would be saved now: the running mean where there is one, without the class weights' tilt."""
@@ -162,65 +171,81 @@ class _Trainer:
             network.load_state_dict(self.average.tensors)
         if self.plan.class_weights is not None:
             take_back_tilt(network, self.plan.class_weights, share=self.config.untilt)
-        return Model(network, labels=self.dataset.labels, preprocessing=self.preprocessing, device=str(self.device))
+        return Model(
+            network, labels=self.dataset.labels, preprocessing=self.plan.preprocessing, device=str(self.device)
+        )
 
-    def _validate(self, progress: float, elapsed: float) -> None:
+    def _validate(self) -> None:
         """Measure, keep the best, add a row to the history."""
-        model = self._model()
+        here, model = self.position, self._model()
         samples = self.dataset.splits.get("val", ())
         begin = time.monotonic()
         report = evaluate_samples(model, self.dataset, samples, split="val") if samples else None
         self.validation_seconds = time.monotonic() - begin
-        row = self._row(progress, elapsed, report)
-        self.outcome.history.append(row)
-        better = report is None or self.outcome.best is None or (report.miou or 0.0) > (self.outcome.best.miou or 0.0)
-        self.stale = 0 if better else self.stale + 1
+        row = self._row(report)
+        better = here.judge(row, miou=None if report is None else report.miou or 0.0)
         if better:
-            self.outcome.best = report
+            self.best = report
             save_model(
                 self.run.model,
-                model.network,  # pyright: ignore[reportArgumentType]
+                model.network,
                 labels=self.dataset.labels,
-                preprocessing=self.preprocessing,
+                preprocessing=self.plan.preprocessing,
                 scores=None if report is None else _stored_scores(report),
             )
-        self._save_last()
-        self.run.write_history(self.outcome.history)
-        self.narrator.note(self._line(row, better))
+        self.run.write_history(here.history)
+        self.narrator.note(_line(row, better))
 
-    def _row(self, progress: float, elapsed: float, report: Report | None) -> dict[str, Any]:
-        images = self.step * self.plan.batch
+    def _row(self, report: Report | None) -> dict[str, Any]:
+        here = self.position
+        images = here.step * self.plan.batch
         return {
-            "step": self.step,
+            "step": here.step,
             "epoch": round(images / len(self.dataset.splits["train"]), 3),
-            "progress": round(progress, 4),
-            "loss": round(self.loss, 6),
+            "progress": round(here.progress, 4),
+            "loss": round(here.loss, 6),
             "val_loss": None if report is None or report.loss is None else round(report.loss, 6),
             "val_miou": None if report is None or report.miou is None else round(report.miou, 6),
             "rate": self.optimizer.param_groups[0]["lr"],
-            "images_per_second": round(images / max(elapsed, 1e-9), 3),
-            "seconds": round(elapsed, 1),
+            "images_per_second": round(images / max(here.trained_seconds, 1e-9), 3),
+            "seconds": round(here.trained_seconds, 1),
         }
 
-    def _line(self, row: Mapping[str, Any], better: bool) -> str:
-        score = "-" if row["val_miou"] is None else f"{row['val_miou']:.4f}"
-        val_loss = "-" if row["val_loss"] is None else f"{row['val_loss']:.3f}"
-        return (
-            f"epoch {row['epoch']:.1f}  step {row['step']}  loss {row['loss']:.3f}  val loss {val_loss}  "
-            f"val mIoU {score}{' (best)' if better else ''}  {row['images_per_second']:.1f} images/s  "
-            f"{duration(row['seconds'])}"
+    def _is_stale(self) -> bool:
+        """Whether to stop early."""
+        if not self.config.patience or self.position.stale < self.config.patience:
+            return False
+        self.narrator.note(f"stopped early: {self.position.stale} validations without a better one")
+        return True
+
+    def _save(self) -> float:
+        """Write everything that resuming needs, in one file that is replaced whole; returns the time."""
+        begin = time.monotonic()
+        make_folder(self.run.last)
+        save_state(self.run.state, take_state(self.position, self.stepper, self.average))
+        self.save_seconds = time.monotonic() - begin
+        train_mode(self.network, self.config.freeze, stem=self.plan.freeze_stem)
+        return time.monotonic()
+
+    def _stop_if_asked(self, request: StopRequest) -> None:
+        if request.number is None:
+            return
+        raise InterruptedTrainingError(
+            f"stopped after step {self.position.step}; everything is saved. "
+            f"Go on with: atrous train --resume {self.run.path}",
+            signal_number=request.number,
         )
 
-    def _save_last(self) -> None:
-        """The newest weights and the optimiser's state, in safetensors and JSON."""
-        self.run.last.mkdir(exist_ok=True)
-        save_state(self.run.last / "network.safetensors", self.network.state_dict())
-        save_state(self.run.last / "optimizer.safetensors", self.optimizer.state_dict())
-        if self.average is not None:
-            state = {"decay": self.average.decay, "steps": self.average.steps, "tensors": self.average.tensors}
-            save_state(self.run.last / "average.safetensors", state)
-        position = {"format_version": 1, "step": self.step, "images": self.step * self.plan.batch, "loss": self.loss}
-        write_atomically(self.run.last / "state.json", (json.dumps(position, indent=2) + "\n").encode())
+
+def _line(row: Mapping[str, Any], better: bool) -> str:
+    """A row of the history as people read it."""
+    score = "-" if row["val_miou"] is None else f"{row['val_miou']:.4f}"
+    val_loss = "-" if row["val_loss"] is None else f"{row['val_loss']:.3f}"
+    return (
+        f"epoch {row['epoch']:.1f}  step {row['step']}  loss {row['loss']:.3f}  val loss {val_loss}  "
+        f"val mIoU {score}{' (best)' if better else ''}  {row['images_per_second']:.1f} images/s  "
+        f"{duration(row['seconds'])}"
+    )
 
 
 def _stored_scores(report: Report) -> dict[str, Any]:
@@ -230,11 +255,34 @@ def _stored_scores(report: Report) -> dict[str, Any]:
     return {key: scores[key] for key in kept}
 
 
-def fit(network: DeepLab, dataset: Dataset, plan: Plan, run: RunFolder, *, narrator: Narrator, start: float) -> Outcome:
+def fit(
+    network: DeepLab,
+    dataset: Dataset,
+    plan: Plan,
+    run: RunFolder,
+    *,
+    narrator: Narrator,
+    start: float,
+    state: Mapping[str, Any] | None = None,
+) -> Outcome:
     """Train `network` as planned, writing into `run`.
 
-    `start` is the time (`time.monotonic`) that `minutes` are counted from.
+    `start` is the time (`time.monotonic`) that `minutes` are counted from. `state` is what an earlier process saved: the
+    run then goes on from there, with the minutes that were left.
+
+    Raises:
+        InterruptedTrainingError: a signal asked to stop; the state is saved.
+        ConfigError: the state is of a run that has come to its end.
     """
     if plan.device.type == "cpu":
         keep_freed_memory()
-    return _Trainer(network, dataset, plan, run, narrator).train(start)
+    trainer = _Trainer(network, dataset, plan, run, narrator)
+    if state is not None:
+        trainer.position = use_state(state, trainer.stepper, trainer.average)
+        if trainer.position.progress >= 1:
+            raise ConfigError(
+                f"{run.path}: this run has come to its end (step {trainer.position.step}). Train on from its model with "
+                f"--weights {run.model}, or start another run."
+            )
+        narrator.note(f"going on after step {trainer.position.step}")
+    return trainer.train(start)

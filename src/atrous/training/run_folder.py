@@ -33,6 +33,11 @@ class RunFolder:
         return self.path / "last"
 
     @property
+    def state(self) -> Path:
+        """Everything that resuming needs, in one file."""
+        return self.last / "state.safetensors"
+
+    @property
     def report(self) -> Path:
         """The page that shows the run."""
         return self.path / "report.html"
@@ -41,6 +46,24 @@ class RunFolder:
         """Write `config.yaml`."""
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         write_atomically(self.path / "config.yaml", text.encode())
+
+    def read_config(self) -> dict[str, Any]:
+        """Read `config.yaml`.
+
+        Raises:
+            ConfigError: there is none, or it is not what a run writes.
+        """
+        path = self.path / "config.yaml"
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(
+                f"{path} cannot be read ({reason}); expected the folder of a run. Check --resume."
+            ) from None
+        if not isinstance(document, dict) or document.get("format_version") != 1 or "settings" not in document:
+            raise ConfigError(f"{path} is not a run's configuration of format version 1. Check --resume.")
+        return document
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write `metrics.json`."""
