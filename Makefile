@@ -20,7 +20,7 @@ lint: $(VENV)/.dev  ## style, types and import floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/.dev  ## put the code into the project's form
 	$(BIN)/ruff check --fix .
