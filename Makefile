@@ -35,9 +35,9 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	touch $@
 
 # pip reads dependency groups from version 25.1 on. torchvision, the reference of the parity tests, comes without its
-# dependencies: they would replace the CPU build of torch.
+# dependencies, and so does timm: they would replace the CPU build of torch.
 $(VENV)/.dev: $(VENV)/.run
 	$(PIP) install 'pip>=25.1'
 	$(PIP) install --constraint constraints.txt --group dev
-	-$(PIP) install --constraint constraints.txt --no-deps torchvision
+	-$(PIP) install --constraint constraints.txt --no-deps torchvision timm
 	touch $@

@@ -13,8 +13,8 @@ import atrous as library
 from atrous.catalogue import find_by_name
 from atrous.data import public
 from atrous.models.deeplab import BACKBONES, NETWORKS
-from conftest import TINY_NETWORK
 from loopback import running, serve, status
+from tiny_training import TINY_NETWORK
 
 NETWORK = [argument for argument in TINY_NETWORK if not argument.startswith("--weights")]
 SHORT = ["--epochs", "1", "--batch", "2", "--crop", "48", "64"]
