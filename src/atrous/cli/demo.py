@@ -27,4 +27,5 @@ def demo(*, out: Path = Path("demo"), seed: int = 0, minutes: float = 3.0) -> in
     result = run_demo(out, seed=seed, minutes=minutes, narrator=narrator)
     print_scores(result.report)
     console.result(f"page: {result.page}")
+    console.note("next: atrous check YOUR_DATA, then atrous train YOUR_DATA")
     return 0
