@@ -86,16 +86,6 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         if workers
         else "images are read in the training process: the cores are busy with the network anyway"
     )
-    augmentation = Augmentation(
-        crop_size=crop,
-        scale=config.scale,
-        flip=config.flip,
-        rotation=config.rotation,
-        brightness=config.brightness,
-        contrast=config.contrast,
-        saturation=config.saturation,
-        tint=config.tint,
-    )
     resolved = config.model_copy(
         update={
             "model": model,
@@ -111,7 +101,7 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         device=device,
         model=model,
         network={**network, "num_classes": dataset.labels.num_classes},
-        augmentation=augmentation,
+        augmentation=_augmentation(config, crop),
         preprocessing=_preprocessing(origin, reasons),
         batch=batch,
         workers=workers,
@@ -120,6 +110,19 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         expected_steps=expected,
         closing_seconds=6.0,
         reasons=tuple(reasons),
+    )
+
+
+def _augmentation(config: TrainConfig, crop: Size) -> Augmentation:
+    return Augmentation(
+        crop_size=crop,
+        scale=config.scale,
+        flip=config.flip,
+        rotation=config.rotation,
+        brightness=config.brightness,
+        contrast=config.contrast,
+        saturation=config.saturation,
+        tint=config.tint,
     )
 
 
