@@ -61,6 +61,11 @@ def test_the_stem_stays_frozen_only_where_there_are_weights_to_keep(tmp_path):
     assert not plan(tmp_path, {"freeze": "backbone"}).freeze_stem
 
 
+def test_a_resumed_run_may_name_an_imported_network(tmp_path):
+    """`config.yaml` of a training from an imported model holds the other program's name."""
+    assert plan(tmp_path, {"model": "smp/deeplabv3plus_resnet18"}).model == "smp/deeplabv3plus_resnet18"
+
+
 def test_a_model_that_is_asked_for_is_built_as_published(tmp_path):
     assert plan(tmp_path, {"model": "deeplabv3plus_mobilenet_v2"}).network == {"num_classes": 3}
 

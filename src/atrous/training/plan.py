@@ -12,6 +12,7 @@ from atrous.config import TrainConfig
 from atrous.data.samples import Dataset
 from atrous.engines import choose_device
 from atrous.errors import ConfigError, DataError
+from atrous.foreign import FOREIGN_NETWORKS
 from atrous.models.deeplab import NETWORKS, is_network
 from atrous.origin import Origin
 from atrous.preprocessing import Preprocessing
@@ -138,7 +139,7 @@ def _model(config: TrainConfig, device: torch.device, origin: Origin, reasons: l
     if config.output_stride is not None:
         network["output_stride"] = config.output_stride
     if config.model is not None:
-        if not is_network(config.model):
+        if not is_network(config.model) and config.model not in FOREIGN_NETWORKS:
             raise ConfigError(f"model {config.model!r} is not known; expected one of: {', '.join(NETWORKS)}.")
         reasons.append(f"model {config.model}: as asked")
         return config.model, network
