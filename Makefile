@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help demo test campaigns lint format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,6 +15,9 @@ demo: $(VENV)/.run  ## install, then the main job on generated scenes: check, tr
 
 test: $(VENV)/.dev lint  ## install, then check style, types, floors and all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+campaigns: $(VENV)/.dev  ## kill training 50 times and fill its disk 20 times (half an hour)
+	$(BIN)/python -m pytest tests/campaigns --full -n 2 -v
 
 lint: $(VENV)/.dev  ## style, types and import floors
 	$(BIN)/ruff check .

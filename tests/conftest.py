@@ -14,6 +14,10 @@ from atrous.demo import write_scenes
 torch.set_num_threads(1)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run the campaigns (tests/campaigns) at their full size")
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     """Names of other machines lead nowhere, as on a machine without a network; this machine's own numbers work."""

@@ -2,33 +2,13 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from atrous.models.deeplab import build
-from atrous.optim import WeightAverage, make_optimizer, poly, set_rate
+from atrous.optim import WeightAverage, make_optimizer, set_rate
 
 
 def tiny():
     return build("deeplabv3plus_mobilenet_v2", num_classes=3, aspp_channels=8, decoder_channels=8, auxiliary=True)
-
-
-@given(st.floats(0, 1), st.floats(0, 1))
-def test_poly_falls_from_one_to_zero(first, second):
-    low, high = sorted((first, second))
-    assert 0 <= poly(high) <= poly(low) <= 1
-
-
-def test_poly_has_the_papers_values():
-    assert poly(0.5) == pytest.approx(0.5**0.9)
-    assert poly(1.0) == 0
-    assert poly(0.0) == 1
-
-
-def test_warm_up_rises_linearly():
-    assert poly(0.0, warmup=0.05) == pytest.approx(0.1)
-    assert poly(0.025, warmup=0.05) == pytest.approx(0.55 * 0.975**0.9)
-    assert poly(0.05, warmup=0.05) == poly(0.05)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
@@ -41,6 +21,18 @@ def test_the_head_learns_faster_and_every_parameter_is_in_one_group(name):
     assert {rates[id(p)] for p in network.classifier.parameters()} == {0.5}
     set_rate(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {0.05, 0.25}
+
+
+def test_earlier_stages_learn_slower():
+    network = tiny()
+    optimizer = make_optimizer(network, name="sgd", rate=0.1, head_factor=5, layer_decay=0.5)
+    rates = {id(p): group["full_rate"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(rates) == len(list(network.parameters()))
+    stages = list(network.backbone.stages().values())
+    for distance, modules in enumerate(reversed(stages)):
+        own = {rates[id(p)] for module in modules for p in module.parameters()}
+        assert own == {0.1 * 0.5**distance}
+    assert {rates[id(p)] for p in network.classifier.parameters()} == {0.5}
 
 
 def test_norms_biases_and_depthwise_kernels_do_not_decay():

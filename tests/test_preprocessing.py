@@ -128,6 +128,22 @@ def test_resizing_keeps_the_type(dtype: type) -> None:
     assert resized.shape == (25, 100, 2)
 
 
+@pytest.mark.parametrize(
+    ("factor", "size", "expected"),
+    [(1.44, (360, 480), (518, 691)), (2.0, (1, 3), (2, 6)), (0.5, (100, 60), (50, 30)), (0.1, (3, 3), (1, 1))],
+)
+def test_a_factor_scales_both_sides(factor: float, size: tuple[int, int], expected: tuple[int, int]) -> None:
+    preprocessing = Preprocessing(resize="scale", resize_scale=factor)
+    assert preprocessing.size_for(size) == expected
+    assert preprocessing.prepare(np.zeros((*size, 3), np.uint8)).shape == (*expected, 3)
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("none", 2.0), ("scale", None), ("scale", 0.01), ("scale", 11.0)])
+def test_a_rule_and_its_factor_belong_together(rule: str, factor: float | None) -> None:
+    with pytest.raises(ValueError, match="resize rule"):
+        Preprocessing(resize=rule, resize_scale=factor)
+
+
 @pytest.mark.parametrize(("rule", "pixels"), [("none", 5), ("longest side", None), ("longest side", 0)])
 def test_a_rule_and_its_pixels_belong_together(rule: str, pixels: int | None) -> None:
     with pytest.raises(ValueError, match="resize rule"):

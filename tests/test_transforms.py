@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atrous.preprocessing import Preprocessing
-from atrous.transforms import Augmentation, apply_view, draw_view, plain_view
+from atrous.transforms import Augmentation, apply_view, draw_view, paste_class, plain_view
 
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 VOID = 255
@@ -118,3 +118,67 @@ def test_sizes_that_differ_are_refused():
             preprocessing=PLAIN,
             ignore_index=VOID,
         )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    size=st.tuples(st.integers(60, 200), st.integers(60, 200)),
+    crop=st.tuples(st.integers(32, 100), st.integers(32, 100)),
+    place=st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)),
+)
+def test_a_crop_holds_the_point_it_is_laid_on(seed, size, crop, place):
+    image, _ = blocks(*size)
+    y, x = (int(part * length) for part, length in zip(place, size, strict=True))
+    marked = np.zeros(size, np.uint8)
+    marked[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3] = 1
+    augmentation = Augmentation(crop_size=crop, scale=(0.8, 2.0))
+    view = draw_view(augmentation, size, np.random.default_rng(seed), focus=(y + 0.5, x + 0.5))
+    _, label_map = apply_view(view, image, marked, preprocessing=PLAIN, ignore_index=VOID)
+    assert (label_map == 1).any()
+    inside = view.matrix @ np.array([x + 0.5, y + 0.5, 1])
+    assert (inside >= -1e-6).all()
+    assert (inside <= np.array(crop[::-1]) + 1e-6).all()
+
+
+def test_a_focus_leaves_a_crop_inside_the_image():
+    image, mask = blocks(100, 100)
+    for seed in range(20):
+        view = draw_view(
+            Augmentation(crop_size=(60, 60), scale=(1.0, 2.0)), (100, 100), np.random.default_rng(seed), focus=(0, 99.9)
+        )
+        _, label_map = apply_view(view, image, mask, preprocessing=PLAIN, ignore_index=VOID)
+        assert (label_map != VOID).all()
+
+
+def test_blur_and_jpeg_noise_change_the_image_and_not_the_mask():
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    mask = generator.integers(0, 5, (64, 64), dtype=np.uint8)
+    plain = Augmentation(crop_size=(64, 64), scale=(1.0, 1.0), flip=0.0)
+    whole, expected = apply_view(
+        draw_view(plain, (64, 64), np.random.default_rng(1)), image, mask, preprocessing=PLAIN, ignore_index=VOID
+    )
+    for changes in ({"blur": 1.0}, {"jpeg": 1.0}):
+        augmentation = Augmentation(crop_size=(64, 64), scale=(1.0, 1.0), flip=0.0, **changes)
+        view = draw_view(augmentation, (64, 64), np.random.default_rng(1))
+        pixels, label_map = apply_view(view, image, mask, preprocessing=PLAIN, ignore_index=VOID)
+        assert np.array_equal(label_map, expected)
+        assert 0.01 < np.abs(pixels - whole).mean() < 0.4
+        rough = [np.abs(np.diff(part, axis=0)).mean() for part in (pixels, whole)]
+        assert rough[0] < rough[1]  # both take away fine detail
+    never = draw_view(Augmentation(crop_size=(64, 64)), (64, 64), np.random.default_rng(1))
+    assert (never.blur, never.jpeg) == (0, 0)
+
+
+def test_a_pasted_class_comes_with_its_pixels():
+    image, mask = blocks(48, 48)
+    donor, donor_mask = np.full((48, 48, 3), 7, np.uint8), np.zeros((48, 48), np.uint8)
+    donor_mask[5:9, 20:30] = 3
+    before, before_mask = image.copy(), mask.copy()
+    paste_class(image, mask, donor, donor_mask, 3)
+    pasted = donor_mask == 3
+    assert (image[pasted] == 7).all()
+    assert (mask[pasted] == 3).all()
+    assert np.array_equal(image[~pasted], before[~pasted])
+    assert np.array_equal(mask[~pasted], before_mask[~pasted])

@@ -4,30 +4,31 @@ import platform
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from atrous.claims import claimed
 from atrous.config import TrainConfig, make_config
 from atrous.data.audit import AuditResult, audit
-from atrous.data.fingerprint import fingerprint
 from atrous.data.public import open_data
 from atrous.data.samples import Dataset
 from atrous.environment import package_versions
-from atrous.errors import DataError, OutputError
+from atrous.errors import ConfigError, DataError, OutputError
 from atrous.evaluation import Report, evaluate_model
 from atrous.files import make_folder
 from atrous.foreign import build
 from atrous.models.deeplab import DeepLab
 from atrous.origin import Origin, find_origin, published_path
 from atrous.prediction import Model, load
-from atrous.preprocessing import Preprocessing
 from atrous.report import Page, write_page
-from atrous.states import load_state
+from atrous.training.document import check_data, config_of, describe_run, origin_of
 from atrous.training.loop import Outcome, fit
 from atrous.training.narrator import Narrator, Say
 from atrous.training.plan import Facts, Plan, make_plan
@@ -86,22 +87,17 @@ def train(
     origin = find_origin(config.weights)
     checked = _check(dataset, data, narrator.note)
     plan = make_plan(config, dataset, _facts_of(checked), origin)
-    weights = origin.path or published_path(config.weights, plan.model, note=narrator.note, status=narrator.status)
-    torch.manual_seed(config.seed)
-    network = build(plan.model, **plan.network)
-    if weights is not None:
-        narrator.note(f"weights: {load_weights(network, weights).summary}")
-    else:
-        narrator.note("weights: random, as asked (--weights none)")
+    network = _begin(plan, origin, narrator)
     for line in plan.reasons:
         narrator.note(line)
     run = new_run_folder(dataset.root.resolve().name or "run", out=None if out is None else Path(out))
-    narrator.note(f"run folder {run.path}")
-    narrator.listen(run.log)
-    _preflight(run, network)
-    run.write_config(_resolved(plan, dataset, data))
-    outcome = fit(network, dataset, plan, run, narrator=narrator, start=start)
-    _finish(run, plan, dataset, outcome, narrator)
+    with _owned(run):
+        _preflight(run, network)
+        run.write_config(describe_run(plan, dataset, data))
+        narrator.note(f"run folder {run.path}")
+        narrator.listen(run.log)
+        outcome = fit(network, dataset, plan, run, narrator=narrator, start=start)
+        _finish(run, plan, dataset, outcome, narrator)
     return Run(folder=run.path, best=outcome.best, history=outcome.history, config=plan.config)
 
 
@@ -120,27 +116,53 @@ def resume(folder: str | Path, *, narrator: Narrator | None = None, started: flo
     narrator = narrator or Narrator()
     run = RunFolder(Path(folder))
     document = run.read_config()
-    settings = document["settings"]
-    config = make_config(settings.get("recipe", "auto"), settings)
-    dataset = open_data(document["data"]["path"])
-    if fingerprint(dataset) != document["data"]["fingerprint"]:
-        raise DataError(
-            f"{dataset.root}: the data changed since this run began (fingerprint {fingerprint(dataset)}, expected "
-            f"{document['data']['fingerprint']}). Put them back, or start a new run with --weights {run.model}."
-        )
-    checked = _check(dataset, dataset.root, narrator.note)
-    stored: dict[str, Any] = document["preprocessing"]
-    prepared: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()
-    }
-    origin = Origin(preprocessing=Preprocessing(**prepared))
-    plan = make_plan(config, dataset, _facts_of(checked), origin)
-    state = load_state(run.state)
-    narrator.listen(run.log)
-    network = build(plan.model, **plan.network)
-    outcome = fit(network, dataset, plan, run, narrator=narrator, start=start, state=state)
-    _finish(run, plan, dataset, outcome, narrator)
+    config = config_of(document)
+    with _owned(run):
+        run.clean()
+        narrator.listen(run.log)
+        state = run.read_state(narrator.note)
+        if state is not None and state["position"]["progress"] >= 1 and run.metrics.exists():
+            raise ConfigError(
+                f"{run.path}: this run has come to its end (step {state['position']['step']}). Train on from its model "
+                f"with --weights {run.model}, or start another run."
+            )
+        dataset = open_data(document["data"]["path"])
+        check_data(document, dataset, run)
+        checked = _check(dataset, dataset.root, narrator.note)
+        origin = origin_of(document, run)
+        plan = make_plan(config, dataset, _facts_of(checked), origin)
+        if state is None:
+            narrator.note("the run was stopped before its first state was saved: it begins anew")
+            network = _begin(plan, find_origin(config.weights), narrator)
+        else:
+            network = build(plan.model, **plan.network)
+        outcome = fit(network, dataset, plan, run, narrator=narrator, start=start, state=state)
+        _finish(run, plan, dataset, outcome, narrator)
     return Run(folder=run.path, best=outcome.best, history=outcome.history, config=plan.config)
+
+
+@contextmanager
+def _owned(run: RunFolder) -> Iterator[None]:
+    """Keep other processes from training in the same folder."""
+    with claimed(run.path / "run") as is_ours:
+        if not is_ours:
+            raise ConfigError(
+                f"{run.path}: another process is training in this folder. Wait for it, or stop it first; the folder can be "
+                "resumed then."
+            )
+        yield
+
+
+def _begin(plan: Plan, origin: Origin, narrator: Narrator) -> DeepLab:
+    """The network with the weights that the run starts from."""
+    weights = origin.path or published_path(plan.config.weights, plan.model, note=narrator.note, status=narrator.status)
+    torch.manual_seed(plan.config.seed)
+    network = build(plan.model, **plan.network)
+    if weights is not None:
+        narrator.note(f"weights: {load_weights(network, weights).summary}")
+    else:
+        narrator.note("weights: random, as asked (--weights none)")
+    return network
 
 
 def evaluate(
@@ -212,8 +234,8 @@ def _facts_of(checked: AuditResult) -> Facts:
     """What the plan needs of the training split."""
     train = checked.splits.get("train")
     if train is None:
-        return Facts(sizes=(), class_pixels=())
-    return Facts(sizes=tuple(train.sizes.elements()), class_pixels=train.class_pixels)
+        return Facts(sizes=(), class_pixels=(), presence=np.zeros((0, 0), np.bool_))
+    return Facts(sizes=tuple(train.sizes.elements()), class_pixels=train.class_pixels, presence=train.presence)
 
 
 def _preflight(run: RunFolder, network: DeepLab) -> None:
@@ -223,28 +245,14 @@ def _preflight(run: RunFolder, network: DeepLab) -> None:
         OutputError: too little room.
     """
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    needed = 6 * size + SPARE_BYTES  # best, last, its mean and the optimiser's two moments, and one being written
+    # The best model, and three states, one being written: weights, their mean, and at most two moments of each.
+    needed = (2 + 3 * 4) * size + SPARE_BYTES
     free = shutil.disk_usage(run.path).free
     if free < needed:
         raise OutputError(
             f"{run.path}: {free / 2**20:.0f} MB free, but the run writes up to {needed / 2**20:.0f} MB. "
             "Free some space, or give a folder on another disk with --out."
         )
-
-
-def _resolved(plan: Plan, dataset: Dataset, data: str | Path) -> dict[str, Any]:
-    """What `config.yaml` holds."""
-    settings = plan.config.model_dump(mode="json")
-    path = Path(data).resolve() if Path(data).exists() else data
-    return {
-        "format_version": 1,
-        "data": {"path": str(path), "layout": dataset.layout, "fingerprint": fingerprint(dataset)},
-        "settings": settings,
-        "preprocessing": asdict(plan.preprocessing),
-        "class_weights": None if plan.class_weights is None else [round(value, 6) for value in plan.class_weights],
-        "reasons": list(plan.reasons),
-        "versions": package_versions(),
-    }
 
 
 def _finish(run: RunFolder, plan: Plan, dataset: Dataset, outcome: Outcome, narrator: Narrator) -> None:

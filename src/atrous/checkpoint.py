@@ -70,8 +70,9 @@ class PreprocessingPart(_Part):
     value_range: tuple[FiniteFloat, FiniteFloat]
     mean: tuple[FiniteFloat, ...]
     std: tuple[FiniteFloat, ...]
-    resize: Literal["none", "longest side"]
+    resize: Literal["none", "longest side", "scale"]
     resize_to: int | None = None
+    resize_scale: FiniteFloat | None = None
 
 
 class Header(_Part):

@@ -1,16 +1,21 @@
-"""The settings of a training run, and the recipes: named sets of them, each with its source and what it is good for."""
+"""The settings of a training run: their names, defaults, limits and meaning, and how they are read and checked."""
 
 import difflib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from atrous.errors import ConfigError
+from atrous.loss_names import parse_sum
+from atrous.recipes import RECIPES
 
-__all__ = ["RECIPES", "Freeze", "TrainConfig", "make_config", "parse_settings"]
+__all__ = ["LENGTHS", "Freeze", "TrainConfig", "make_config", "override", "parse_settings", "read_settings"]
 
 Freeze = Literal["none", "backbone", "all-but-last"]
+LENGTHS = ("epochs", "minutes", "steps")
+MOST_CHARACTERS = 1_000_000  # of a settings file
 
 
 class TrainConfig(BaseModel):
@@ -30,30 +35,65 @@ class TrainConfig(BaseModel):
 
     epochs: int | None = Field(None, ge=1, description="passes over the training images")
     minutes: float | None = Field(None, gt=0, description="time for the whole run; the schedule follows the clock")
+    steps: int | None = Field(None, ge=1, description="changes of the weights; one of epochs, minutes, steps is given")
     batch: int | None = Field(None, ge=1, description="images per step")
+    accumulate: int = Field(
+        1, ge=1, description="parts in which a step's images are computed: less memory, the same gradient"
+    )
     crop: tuple[int, int] | None = Field(None, description="height and width of the training crops, pixels")
+    enlarge: float | None = Field(
+        None, ge=0.5, le=4, description="factor by which images are resized before the network, in prediction too"
+    )
     seed: int = Field(0, ge=0, description="key of all randomness, with epoch and image")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     workers: int | None = Field(None, ge=0, description="processes that load images; 0 loads in the training process")
 
     optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="sgd, adam or adamw")
-    rate: float = Field(4e-4, gt=0, description="full learning rate of the backbone")
+    rate: float = Field(4e-4, gt=0, description="full learning rate of the backbone's last stage")
     head_factor: float = Field(5.0, gt=0, description="the head's rate over the backbone's")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="each earlier backbone stage's rate over the next one's")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
     weight_decay: float = Field(0.01, ge=0, description="weight decay; none on norms, biases, depthwise kernels")
-    power: float = Field(0.9, ge=0, description="power of the poly schedule; 0 keeps the rate constant")
+    schedule: Literal["poly", "cosine", "one-cycle", "constant"] = Field(
+        "poly", description="how the rate falls: poly, cosine, one-cycle or constant"
+    )
+    power: float = Field(0.9, ge=0, description="power of the poly schedule")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the run in which the rate rises")
     clip: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 does not clip")
     average: bool = Field(True, description="validate and keep a running mean of the weights (EMA)")
+    batch_norm: Literal["auto", "train", "freeze", "group"] = Field(
+        "auto",
+        description="train: statistics of each part; freeze: those of the weights; group: group norm in a new head",
+    )
+    second_stage: float = Field(
+        0.0, ge=0, lt=1, description="share of the run, at its end, at another stride with frozen batch norm (v3 paper)"
+    )
+    second_stride: Literal[8, 16, 32] = Field(8, description="output stride of the second stage")
+    second_rate: float = Field(0.001, gt=0, description="full learning rate of the second stage")
 
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: by one over the square root of each class's share, at most 10"
+    loss: str = Field(
+        "cross_entropy", description="cross_entropy, focal, ohem, dice, lovasz, or a sum: cross_entropy+0.5*lovasz"
+    )
+    class_weights: Literal["none", "balanced", "median"] = Field(
+        "none",
+        description="balanced: by one over the square root of each class's share; median: by the median share over it",
     )
     untilt: float = Field(
         0.75,
         ge=0,
         le=1,
         description="how much of the class weights' tilt is taken back from the finished model's logits",
+    )
+    tune_images: int = Field(
+        96, ge=0, description="training images on which the finished model's biases are set for the best mIoU; 0: none"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the truth that is spread over all classes")
+    focal_gamma: float = Field(2.0, ge=1, description="exponent of the focal loss")
+    ohem_share: float = Field(
+        0.25, gt=0, le=1, description="share of each image's pixels, the hardest, that ohem keeps"
+    )
+    overlap_every: int = Field(
+        4, ge=1, description="dice and lovasz look at every so-manieth row and column of the full-size logits"
     )
     auxiliary_weight: float = Field(0.5, ge=0, description="share of the auxiliary head's loss, where there is one")
 
@@ -64,12 +104,15 @@ class TrainConfig(BaseModel):
     contrast: float = Field(0.25, ge=0, lt=1, description="largest relative change of contrast")
     saturation: float = Field(0.25, ge=0, le=1, description="largest relative change of saturation")
     tint: float = Field(0.1, ge=0, lt=1, description="largest relative change of one channel")
+    blur: float = Field(0.0, ge=0, le=1, description="share of blurred views")
+    jpeg: float = Field(0.0, ge=0, le=1, description="share of views with the noise of JPEG compression")
+    rare_crops: float = Field(0.0, ge=0, le=1, description="share of crops that are laid on a pixel of a rare class")
+    paste: float = Field(0.0, ge=0, le=1, description="share of views into which a rare object is copied")
 
     validations: int = Field(10, ge=1, description="how often to validate over the run, at most")
     patience: int = Field(
         0, ge=0, description="stop after so many validations without a better one; 0 never stops early"
     )
-
     test_at_end: bool = Field(False, description="measure the test split (val where there is none) after training")
 
     @field_validator("scale")
@@ -77,6 +120,12 @@ class TrainConfig(BaseModel):
     def _scale_in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 < value[0] <= value[1]:
             raise ValueError("two numbers are expected, the smaller first, both above 0")
+        return value
+
+    @field_validator("loss")
+    @classmethod
+    def _loss_is_a_sum(cls, value: str) -> str:
+        parse_sum(value)
         return value
 
     @field_validator("crop")
@@ -88,40 +137,20 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
-        if self.epochs is not None and self.minutes is not None:
-            raise ValueError("epochs and minutes are both given; give one of them")
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are both given; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> Self:
+        if self.batch is not None and self.accumulate > self.batch:
+            raise ValueError(f"accumulate {self.accumulate} is more than the batch of {self.batch} has images")
         return self
 
 
-RECIPES: dict[str, dict[str, Any]] = {
-    # Our own default: short fine-tuning from an ImageNet backbone. AdamW converges in far fewer steps than SGD here;
-    # class weights lift rare, thin classes; the running mean takes the place of a long tail of small rates.
-    "auto": {"class_weights": "balanced"},
-    # The recipe found in countless tutorials: a pretrained DeepLabv3-ResNet-101, all but the last layer frozen,
-    # cross entropy, Adam at 0.001, ten epochs. Good as a baseline and for a handful of images.
-    "classic": {
-        "model": "deeplabv3_resnet101",
-        "freeze": "all-but-last",
-        "optimizer": "adam",
-        "rate": 0.001,
-        "head_factor": 1.0,
-        "weight_decay": 0.0,
-        "power": 0.0,
-        "warmup": 0.0,
-        "average": False,
-        "epochs": 10,
-        "scale": (1.0, 1.0),
-        "brightness": 0.0,
-        "contrast": 0.0,
-        "saturation": 0.0,
-        "tint": 0.0,
-        "test_at_end": True,
-    },
-}
-
-
 def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
-    """The recipe's settings overridden by `settings`, checked.
+    """The recipe's settings overridden by `settings` (see `override`), checked.
 
     Raises:
         ConfigError: an unknown recipe or setting (naming the nearest), a value that cannot be, or a contradiction.
@@ -136,15 +165,30 @@ def make_config(recipe: str, settings: Mapping[str, Any]) -> TrainConfig:
             raise ConfigError(
                 f"setting {key!r} is not known{_nearest(key, known)} `atrous train --print-config` lists all settings."
             )
-    values = {**RECIPES[recipe], **settings, "recipe": recipe}
-    # A length that the user gives replaces the recipe's.
-    if settings.get("minutes") is not None and settings.get("epochs") is None:
-        values["epochs"] = None
+    values = {**override(RECIPES[recipe].settings, settings), "recipe": recipe}
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in error.errors()]
         raise ConfigError("the settings cannot be used:\n  " + "\n  ".join(problems)) from None
+
+
+def override(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """`lower` overridden by `upper`: a recipe by a file, a file by the command line.
+
+    A length replaces any other length. The arguments of the network are merged, but those of `lower` belong to its
+    model: with another one they are left out.
+    """
+    merged = dict(lower)
+    if any(upper.get(name) is not None for name in LENGTHS):
+        merged = {key: value for key, value in merged.items() if key not in LENGTHS}
+    if upper.get("model") not in (None, lower.get("model")):
+        merged.pop("network", None)
+    below, above = merged.get("network"), upper.get("network")
+    merged |= upper
+    if isinstance(below, Mapping) and isinstance(above, Mapping):
+        merged["network"] = {**below, **above}
+    return merged
 
 
 def _nearest(word: str, known: Mapping[str, object]) -> str:
@@ -177,3 +221,29 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             target = target.setdefault(parent, {})
         target[last] = value
     return settings
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a YAML file of settings, or the settings in the `config.yaml` of a run.
+
+    Raises:
+        ConfigError: it cannot be read, or is not a list of settings.
+    """
+    import yaml
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            document = yaml.safe_load(file.read(MOST_CHARACTERS))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}); expected a YAML file with lines such as `rate: 0.001`. "
+            "Check --config."
+        ) from None
+    if isinstance(document, dict) and isinstance(document.get("settings"), dict):
+        document = document["settings"]
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        raise ConfigError(
+            f"{path} holds {type(document).__name__}, not settings; expected lines such as `rate: 0.001`. "
+            "`atrous train --print-config` lists all settings."
+        )
+    return document

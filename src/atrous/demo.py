@@ -29,6 +29,7 @@ SETTINGS = {
     "network": {"separable": True, "aspp_channels": 64, "decoder_channels": 64, "atrous_rates": (3, 6, 9)},
     "weights": "none",
     "crop": (160, 224),
+    "enlarge": 1.0,
     "batch": 8,
     "rate": 2e-3,
     "head_factor": 1.0,

@@ -6,7 +6,8 @@
     |   `-- ImageError             one file that is not a readable image or mask
     |-- DownloadError              a file that could not be fetched: no network, a server's error, a wrong hash
     |-- WeightsError               a checkpoint or model file that is damaged, foreign or does not fit
-    |-- TrainingError              a run that cannot go on: a loss that is not finite, memory that ran out
+    |-- TrainingError              a run that cannot go on: a reading process that died, memory that ran out
+    |   `-- DivergedError          a loss or gradient that is not finite
     |-- InterruptedTrainingError   a run that was told to stop; exit code 130 or 143
     |-- OutputError                results that cannot be written: a full disk, a folder without permission
     `-- MissingExtraError          an optional package that is not installed
@@ -18,6 +19,7 @@ __all__ = [
     "AtrousError",
     "ConfigError",
     "DataError",
+    "DivergedError",
     "DownloadError",
     "ImageError",
     "InterruptedTrainingError",
@@ -61,6 +63,10 @@ class WeightsError(AtrousError):
 
 class TrainingError(AtrousError):
     """A training run that cannot go on."""
+
+
+class DivergedError(TrainingError):
+    """A loss or a gradient that is not finite; going on from the saved state would meet it again."""
 
 
 class InterruptedTrainingError(AtrousError):

@@ -1,4 +1,4 @@
-"""Optimisers with a larger rate for the head, schedules, and a running mean of the weights."""
+"""Optimisers whose rates differ between head and backbone stages, and a running mean of the weights."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from atrous.models.deeplab import DeepLab
 
-__all__ = ["OptimizerName", "WeightAverage", "decay_for", "make_optimizer", "poly", "set_rate", "trainable"]
+__all__ = ["OptimizerName", "WeightAverage", "decay_for", "make_optimizer", "set_rate", "trainable"]
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 
@@ -25,15 +25,21 @@ def make_optimizer(
     name: OptimizerName,
     rate: float,
     head_factor: float = 1.0,
+    layer_decay: float = 1.0,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
     """SGD with momentum, Adam or AdamW over everything in `network` that is not frozen.
 
-    The heads learn at `rate * head_factor`, the backbone at `rate`. Norms and biases have no weight decay, nor have
-    depthwise convolutions (TensorFlow's DeepLab). Each group keeps its full rate as `full_rate` for `set_rate`.
+    The heads learn at `rate * head_factor`, the backbone's last stage at `rate`, each stage before it at `layer_decay`
+    times the rate of the next (Clark et al. 2020, arXiv 2003.10555, section 3). Norms and biases have no weight decay,
+    nor have depthwise convolutions (TensorFlow's DeepLab). Each group keeps its full rate as `full_rate` for `set_rate`.
     """
-    groups = list(_groups(network, rate=rate, head_factor=head_factor, weight_decay=weight_decay))
+    groups = [
+        group
+        for modules, factor in _rates(network, head_factor, layer_decay)
+        for group in _groups(modules, rate=rate * factor, weight_decay=weight_decay)
+    ]
     if not groups:
         raise ValueError("nothing to train: every parameter of the network is frozen")
     if name == "sgd":
@@ -45,26 +51,25 @@ def make_optimizer(
     raise ValueError(f"unknown optimizer {name!r}; expected sgd, adam or adamw")
 
 
-def _groups(network: DeepLab, *, rate: float, head_factor: float, weight_decay: float) -> Iterator[dict[str, object]]:
-    heads = [head for head in (network.classifier, network.aux_classifier) if head is not None]
-    for modules, factor in (([network.backbone], 1.0), (heads, head_factor)):
-        parameters = [parameter for module in modules for parameter in trainable(module)]
-        # A depthwise kernel is (C, 1, h, w): a few numbers per channel, like a norm.
-        decayed = [p for p in parameters if p.ndim > 1 and p.shape[1] > 1]
-        plain = [p for p in parameters if p.ndim <= 1 or p.shape[1] == 1]
-        for members, decay in ((decayed, weight_decay), (plain, 0.0)):
-            if members:
-                yield {"params": members, "lr": rate * factor, "full_rate": rate * factor, "weight_decay": decay}
+def _rates(network: DeepLab, head_factor: float, layer_decay: float) -> Iterator[tuple[list[nn.Module], float]]:
+    """Modules and the factor of their rate."""
+    if layer_decay == 1:
+        yield [network.backbone], 1.0
+    else:
+        stages = list(network.backbone.stages().values())
+        for distance, modules in enumerate(reversed(stages)):
+            yield modules, layer_decay**distance
+    yield [head for head in (network.classifier, network.aux_classifier) if head is not None], head_factor
 
 
-def poly(progress: float, *, power: float = 0.9, warmup: float = 0.0) -> float:
-    """The share of the full rate at `progress` (0 to 1): linear warm-up from a tenth, times (1 - progress)^power.
-
-    Power 0.9 is the DeepLab papers' (v3, section 4.1).
-    """
-    progress = min(max(progress, 0.0), 1.0)
-    decayed = (1 - progress) ** power
-    return decayed * min(1.0, 0.1 + 0.9 * progress / warmup) if warmup > 0 else decayed
+def _groups(modules: list[nn.Module], *, rate: float, weight_decay: float) -> Iterator[dict[str, object]]:
+    parameters = [parameter for module in modules for parameter in trainable(module)]
+    # A depthwise kernel is (C, 1, h, w): a few numbers per channel, like a norm.
+    decayed = [p for p in parameters if p.ndim > 1 and p.shape[1] > 1]
+    plain = [p for p in parameters if p.ndim <= 1 or p.shape[1] == 1]
+    for members, decay in ((decayed, weight_decay), (plain, 0.0)):
+        if members:
+            yield {"params": members, "lr": rate, "full_rate": rate, "weight_decay": decay}
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -15,6 +15,7 @@ __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Preprocessing"]
 # RGB, as fractions of the value range; torchvision's weights and most others were trained with these.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+RESIZE_RULES = ("none", "longest side", "scale")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Preprocessing:
 
     A value v of band c becomes (f - mean[c]) / std[c], where f is v as a fraction of the value range: 0 for its lower
     and 1 for its upper end. With `resize` "none" images enter at their own size; with "longest side" they are resized
-    first, so that their longer side has `resize_to` pixels.
+    first, so that their longer side has `resize_to` pixels; with "scale", to `resize_scale` times their size.
 
     Raises:
         ValueError: values that contradict each other, e.g. three means for four bands.
@@ -37,10 +38,12 @@ class Preprocessing:
     """Per band, as a fraction of the value range."""
     std: tuple[float, ...] = IMAGENET_STD
     """Per band, as a fraction of the value range."""
-    resize: Literal["none", "longest side"] = "none"
+    resize: Literal["none", "longest side", "scale"] = "none"
     """The rule by which an image is resized before the network."""
     resize_to: int | None = None
-    """Pixels that the rule asks for; None where there is no rule."""
+    """Pixels of the longest side; None for another rule."""
+    resize_scale: float | None = None
+    """The factor of both sides, 0.1 to 10; None for another rule."""
 
     def __post_init__(self) -> None:
         if self.bands < 1 or len(self.mean) != self.bands or len(self.std) != self.bands:
@@ -53,12 +56,13 @@ class Preprocessing:
             raise ValueError(f"value range {self.value_range}, mean {self.mean}, std {self.std}: all must be finite")
         if min(self.std) <= 0 or self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"std {self.std} must be above 0, and value range {self.value_range} must rise")
-        if self.resize not in ("none", "longest side"):
-            raise ValueError(f"resize rule {self.resize!r} is not known; this version knows 'none' and 'longest side'")
-        if (self.resize == "none") != (self.resize_to is None) or (self.resize_to is not None and self.resize_to < 1):
-            raise ValueError(
-                f"resize rule {self.resize!r} with {self.resize_to} pixels; only 'longest side' has pixels"
-            )
+        if self.resize not in RESIZE_RULES:
+            raise ValueError(f"resize rule {self.resize!r} is not known; this version knows {', '.join(RESIZE_RULES)}")
+        pixels, factor = self.resize_to, self.resize_scale
+        if (self.resize == "longest side") != (pixels is not None) or (pixels is not None and pixels < 1):
+            raise ValueError(f"resize rule {self.resize!r} with {pixels} pixels; only 'longest side' has pixels")
+        if (self.resize == "scale") != (factor is not None) or (factor is not None and not 0.1 <= factor <= 10):
+            raise ValueError(f"resize rule {self.resize!r} with factor {factor}; only 'scale' has one, from 0.1 to 10")
 
     def standardise(self, fractions: NDArray[np.floating]) -> NDArray[np.floating]:
         """(f - mean) / std of fractions of the value range (..., bands), in float64."""
@@ -99,6 +103,8 @@ class Preprocessing:
 
     def size_for(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width that an image of `size` (height, width) has when it enters the network."""
+        if self.resize_scale is not None:
+            return max(1, round(size[0] * self.resize_scale)), max(1, round(size[1] * self.resize_scale))
         if self.resize_to is None:
             return size
         scale = self.resize_to / max(size)

@@ -1,8 +1,8 @@
 """Augmentation of an image and its mask together.
 
-A `View` is drawn first: one geometric map and one colour map. It is then applied to image and mask in one call, so the
-two cannot be parted. Image pixels are interpolated (with antialiasing when they shrink), mask pixels are nearest
-neighbours, and what lies outside the image is the mean colour in the image and void in the mask.
+A `View` is drawn first: one geometric map, and what happens to the colours. It is then applied to image and mask in one
+call, so the two cannot be parted. Image pixels are interpolated (with antialiasing when they shrink), mask pixels are
+nearest neighbours, and what lies outside the image is the mean colour in the image and void in the mask.
 """
 
 import math
@@ -14,10 +14,22 @@ from numpy.typing import NDArray
 
 from atrous.preprocessing import Preprocessing
 
-__all__ = ["Augmentation", "View", "apply_view", "draw_view", "plain_view"]
+__all__ = [
+    "Augmentation",
+    "View",
+    "apply_view",
+    "draw_view",
+    "finish_view",
+    "paste_class",
+    "plain_view",
+    "warp_view",
+]
 
 Matrix = NDArray[np.float64]
+Point = tuple[float, float]
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+BLUR_SIGMA = (0.3, 1.5)  # pixels of the crop: from hardly seen to a camera out of focus
+JPEG_QUALITY = (30, 90)  # from heavy blocks to what cameras write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +38,8 @@ class Augmentation:
 
     `scale` is the range of the random scale (log-uniform); 0.5-2.0 in the DeepLab papers. `flip` is the share of
     mirrored views. `rotation` is the largest angle either way. `brightness`, `contrast` and `saturation` are the largest
-    relative changes either way; `tint` that of each channel's gain.
+    relative changes either way; `tint` that of each channel's gain. `blur` and `jpeg` are the shares of views that are
+    blurred, and that get the noise of JPEG compression.
     """
 
     crop_size: tuple[int, int]
@@ -37,6 +50,8 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     tint: float = 0.0
+    blur: float = 0.0
+    jpeg: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +59,8 @@ class View:
     """One drawn view. `matrix` (2, 3) maps source to crop coordinates (x, y), pixel centres at half-integers.
 
     `scale` is the size change of the map. `gain` and `offset` (3,) act on each channel's value in 0-1 after `saturation`
-    (1 leaves colours, 0 is grey).
+    (1 leaves colours, 0 is grey). `blur` is a Gaussian's deviation in pixels of the crop, 0 for none; `jpeg` a quality, 0
+    for no compression.
     """
 
     size: tuple[int, int]
@@ -53,12 +69,17 @@ class View:
     saturation: float
     gain: NDArray[np.float64]
     offset: float
+    blur: float = 0.0
+    jpeg: int = 0
 
 
-def draw_view(augmentation: Augmentation, image_size: tuple[int, int], rng: np.random.Generator) -> View:
+def draw_view(
+    augmentation: Augmentation, image_size: tuple[int, int], rng: np.random.Generator, *, focus: Point | None = None
+) -> View:
     """Draw a view of an image of `image_size` (height, width).
 
-    The crop lies inside the scaled image where it fits, and holds all of it where it does not.
+    The crop lies inside the scaled image where it fits, and holds all of it where it does not. With a `focus` (y, x), in
+    pixels of the image, it also holds that point, unless a rotation turns it out.
     """
     height, width = image_size
     crop_height, crop_width = augmentation.crop_size
@@ -66,8 +87,8 @@ def draw_view(augmentation: Augmentation, image_size: tuple[int, int], rng: np.r
     angle = math.radians(rng.uniform(-1, 1) * augmentation.rotation)
     mirror = -1.0 if rng.random() < augmentation.flip else 1.0
     top, left = (
-        rng.uniform(min(0.0, size * scale - crop), max(0.0, size * scale - crop))
-        for size, crop in ((height, crop_height), (width, crop_width))
+        rng.uniform(*_range(size * scale, crop, None if focus is None else focus[axis] * scale))
+        for axis, (size, crop) in enumerate(((height, crop_height), (width, crop_width)))
     )
     # Source centre of the crop -> origin, then mirror, turn, scale, and put it into the crop's centre.
     centre_x, centre_y = (left + crop_width / 2) / scale, (top + crop_height / 2) / scale
@@ -77,14 +98,25 @@ def draw_view(augmentation: Augmentation, image_size: tuple[int, int], rng: np.r
     contrast = 1 + augmentation.contrast * rng.uniform(-1, 1)
     brightness = 1 + augmentation.brightness * rng.uniform(-1, 1)
     gain = brightness * contrast * (1 + augmentation.tint * rng.uniform(-1, 1, 3))
+    saturation = 1 + augmentation.saturation * rng.uniform(-1, 1)
     return View(
         size=(crop_height, crop_width),
         matrix=np.column_stack([turn, shift]),
         scale=scale,
-        saturation=1 + augmentation.saturation * rng.uniform(-1, 1),
+        saturation=saturation,
         gain=gain,
         offset=0.5 * brightness * (1 - contrast),
+        blur=rng.uniform(*BLUR_SIGMA) if augmentation.blur and rng.random() < augmentation.blur else 0.0,
+        jpeg=int(rng.integers(*JPEG_QUALITY)) if augmentation.jpeg and rng.random() < augmentation.jpeg else 0,
     )
+
+
+def _range(size: float, crop: int, point: float | None) -> tuple[float, float]:
+    """Where a crop of `crop` pixels may begin on a side of `size` pixels, if it must hold `point`."""
+    low, high = min(0.0, size - crop), max(0.0, size - crop)
+    if point is None:
+        return low, high
+    return min(max(low, point - crop), high), max(min(high, point), low)
 
 
 def plain_view(size: tuple[int, int]) -> View:
@@ -123,13 +155,51 @@ def apply_view(
     Raises:
         ValueError: image and mask differ in size.
     """
+    warped, label_map = warp_view(view, image, mask, preprocessing=preprocessing, ignore_index=ignore_index)
+    return finish_view(view, warped, preprocessing=preprocessing), label_map
+
+
+def warp_view(
+    view: View,
+    image: NDArray[np.uint8],
+    mask: NDArray[np.integer],
+    *,
+    preprocessing: Preprocessing,
+    ignore_index: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+    """The geometric part of `apply_view`: image (height, width, 3) uint8, and mask (height, width) of its own type."""
     if image.shape[:2] != mask.shape:
         raise ValueError(f"image is {image.shape[:2]} and mask {mask.shape}; they must be of one size")
     fill = tuple(float(round(value)) for value in preprocessing.neutral_colour())
     cut, matrix = _prepare(image, view)
-    warped = _warp(cut, matrix, view.size, cv2.INTER_LINEAR, fill)
-    label_map = _warp(mask, view.matrix, view.size, cv2.INTER_NEAREST, float(ignore_index))
-    return _colour(warped, view, preprocessing), label_map
+    warped = np.asarray(_warp(cut, matrix, view.size, cv2.INTER_LINEAR, fill), np.uint8)
+    return warped, _warp(mask, view.matrix, view.size, cv2.INTER_NEAREST, float(ignore_index))
+
+
+def paste_class(
+    image: NDArray[np.uint8],
+    mask: NDArray[np.integer],
+    donor: NDArray[np.uint8],
+    donor_mask: NDArray[np.integer],
+    index: int,
+) -> None:
+    """Copy the pixels of class `index` of one warped pair over another of the same size, in image and mask, in place.
+
+    Copy-paste (Ghiasi et al. 2021, arXiv 2012.07177): hard edges, where the donor's view has them.
+    """
+    chosen = donor_mask == index
+    image[chosen] = donor[chosen]
+    mask[chosen] = index
+
+
+def finish_view(view: View, warped: NDArray[np.uint8], *, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """The rest of `apply_view`: blur, JPEG noise, colour and normalisation of a warped image (height, width, 3)."""
+    if view.blur:
+        warped = np.asarray(cv2.GaussianBlur(warped, (0, 0), view.blur), np.uint8)
+    if view.jpeg:
+        coded = cv2.imencode(".jpg", warped, [cv2.IMWRITE_JPEG_QUALITY, view.jpeg])[1]
+        warped = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+    return _colour(warped, view, preprocessing)
 
 
 def _prepare(image: NDArray[np.uint8], view: View) -> tuple[NDArray[np.uint8], Matrix]:

@@ -1,27 +1,42 @@
 """Batches: every image once an epoch, the same whatever process reads it."""
 
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atrous.data.audit import audit
 from atrous.data.layouts import open_dataset
 from atrous.data.loader import TrainingImages, _Keys, batches, order
+from atrous.data.rare import find_rare
+from atrous.errors import DataError
 from atrous.preprocessing import Preprocessing
 from atrous.transforms import Augmentation
 
 
-def make(scenes, *, seed=0, cache_bytes=0):
-    dataset = open_dataset(scenes)
+def make(scenes, *, seed=0, cache_bytes=0, crop=(40, 48), **rare):
+    dataset = open_dataset(Path(scenes))
     return TrainingImages(
         dataset,
         dataset.splits["train"],
-        augmentation=Augmentation(crop_size=(40, 48), rotation=5, brightness=0.2, saturation=0.2),
+        augmentation=Augmentation(crop_size=crop, rotation=5, brightness=0.2, saturation=0.2),
         preprocessing=Preprocessing(),
         seed=seed,
         cache_bytes=cache_bytes,
+        **rare,
     )
+
+
+def rare_of(scenes):
+    train = audit(open_dataset(scenes)).splits["train"]
+    return find_rare(np.asarray(train.class_pixels), train.presence)
 
 
 @settings(deadline=None)
@@ -76,3 +91,82 @@ def test_worker_processes_give_the_same_batches(scenes):
         assert first.names == second.names
         assert torch.equal(first.image, second.image)
         assert torch.equal(first.mask, second.mask)
+
+
+def test_views_with_rare_classes_depend_on_seed_epoch_and_name_alone(scenes):
+    options = {"rare": rare_of(scenes), "rare_crops": 0.7, "paste": 0.7}
+    images, again = make(scenes, **options), make(scenes, cache_bytes=1 << 30, **options)
+    again[5, 1]
+    for key in ((0, 0), (1, 2), (2, 3)):
+        assert all(np.array_equal(first, second) for first, second in zip(images[key], again[key], strict=True))
+
+
+def test_favoured_classes_are_seen_more_often(scenes):
+    rare = rare_of(scenes)
+    chosen = np.flatnonzero(rare.chances)
+
+    def seen(**options):
+        images = make(scenes, crop=(32, 32), rare=rare, **options)
+        maps = [images[epoch, index][1] for epoch in range(12) for index in range(len(images))]
+        return np.mean([np.isin(label_map, chosen).any() for label_map in maps])
+
+    plain = seen()
+    assert seen(rare_crops=1.0) > plain
+    assert seen(paste=1.0) > plain
+
+
+def test_rare_classes_are_those_with_less_than_half_an_even_share():
+    presence = np.array([[True, True, False, True], [True, False, False, True]])
+    rare = find_rare(np.array([900, 20, 0, 80]), presence)
+    assert rare.chances.argsort()[::-1][:2].tolist() == [1, 3]
+    assert rare.chances[[0, 2]].tolist() == [0, 0]  # 0 is frequent, 2 does not occur
+    assert rare.chances.sum() == pytest.approx(1)
+    assert rare.chances[1] / rare.chances[3] == pytest.approx(2)
+    rng = np.random.default_rng(0)
+    assert {rare.draw_donor(rng) for _ in range(50)} == {(1, 0), (3, 0), (3, 1)}
+    assert {rare.draw_within(1, rng) for _ in range(20)} == {3}
+    assert find_rare(np.array([10, 10]), np.ones((1, 2), np.bool_)) is None
+
+
+KILLED_WORKER = """
+import multiprocessing, sys
+from atrous.data.loader import batches, told_worker_faults
+from atrous.errors import TrainingError
+sys.path[:0] = sys.argv[2:]
+from test_loader import make
+
+if __name__ == "__main__":
+    try:
+        with told_worker_faults(2):
+            stream = batches(make(sys.argv[1]), batch=2, workers=2)
+            next(stream)
+            multiprocessing.active_children()[0].kill()
+            for _ in range(1000):
+                next(stream)
+    except TrainingError as error:
+        print(error)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_is_killed_is_a_clear_error(scenes, tmp_path):
+    """In a process of its own: PyTorch tells of a dead worker by a signal, which may come at any moment."""
+    script = tmp_path / "script.py"
+    script.write_text(KILLED_WORKER)
+    here = Path(__file__).parent
+    command = [sys.executable, script, scenes, here, here.parent]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.search(r"a process that reads images is gone \(.*\); .*--set workers=0\.", done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_breaks_on_the_way_is_told_as_it_is(scenes, tmp_path, workers):
+    shutil.copytree(scenes, tmp_path / "copy")
+    images = make(tmp_path / "copy")
+    broken = images.samples[0].image
+    broken.write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(DataError, match=broken.name) as caught:
+        list(batches(images, batch=2, stop=4, workers=workers))
+    assert "Traceback" not in str(caught.value)

@@ -149,7 +149,7 @@ def test_a_crop_larger_than_every_image(atrous, scenes):
     code, _, err = atrous("train", scenes, *TINY_NETWORK, "--epochs", "1", "--crop", "900", "900")
     assert code == 2
     assert "larger than every image" in err
-    assert "--crop 128 192" in err
+    assert "--crop 256 384" in err  # twice enlarged, twice scaled up
 
 
 def test_a_batch_larger_than_the_set(atrous, scenes):
@@ -234,3 +234,38 @@ def test_a_device_that_is_not_there(atrous, scenes):
     code, _, err = atrous("train", scenes, *SHORT, "--device", "cuda:7")
     assert code == 2
     assert "cuda:7" in err
+
+
+def test_a_diverged_loss_stops_the_run_and_is_never_kept(atrous, scenes, tmp_path):
+    options = [*TINY_NETWORK, "rate=1e25", "validations=6", "optimizer=sgd", "warmup=0"]
+    code, _, err = atrous(
+        "train", scenes, *options, "--epochs", "6", "--batch", "2", "--crop", "48", "64", "--out", "run"
+    )
+    assert code == 2
+    last = err.strip().splitlines()[-1]
+    assert "became nan at step" in last or "became inf at step" in last
+    assert "scene_000" in last
+    assert "Lower the rate" in last
+    assert "--resume" not in last
+    assert not list(tmp_path.rglob(".atrous-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "loss=dyce"], "'dyce' in 'dyce' is no loss; expected cross_entropy, focal"),
+        (["--set", "schedule=step"], "schedule: Input should be 'poly', 'cosine', 'one-cycle' or 'constant'"),
+        (["--set", "rae=1"], "did you mean 'rate'"),
+        (["--recipe", "papr"], "did you mean 'paper'"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["--batch", "2", "--set", "accumulate=3"], "accumulate 3 is more than the batch of 2"),
+        (["--set", "batch_norm=freeze"], "--weights none has none"),
+        (["--epochs", "2", "--set", "steps=4"], "epochs and steps are both given"),
+    ],
+)
+def test_settings_that_cannot_be(atrous, scenes, arguments, message):
+    code, out, err = atrous("train", scenes, *TINY_NETWORK, *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err

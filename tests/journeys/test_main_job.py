@@ -26,9 +26,8 @@ def test_check_train_evaluate_predict(atrous, scenes, tmp_path):
     run = tmp_path / out.strip()
     assert run.name == "scenes-1"
     assert (run.parent / "latest").resolve() == run
-    assert {"config.yaml", "model.safetensors", "last", "history.csv", "metrics.json", "report.html", "log.txt"} == {
-        path.name for path in run.iterdir()
-    }
+    expected = "config.yaml model.safetensors last history.csv metrics.json report.html log.txt curves.png worst"
+    assert {*expected.split()} <= {path.name for path in run.iterdir()} <= {*expected.split(), "tensorboard"}
     rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
     assert rows[-1]["step"] == "4"
     assert float(rows[-1]["epoch"]) == 2

@@ -1,6 +1,7 @@
 """A run that is stopped or killed goes on exactly."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 import atrous as library
+from atrous.claims import claimed
+from atrous.evaluation import evaluate_samples
 from atrous.states import load_state
 from atrous.training.steps import Stepper
 from tiny_training import TINY_NETWORK
@@ -80,18 +83,99 @@ def test_a_finished_run_says_so(atrous, whole):
     assert "come to its end" in err
 
 
-@pytest.mark.parametrize("damage", ["nothing", "garbage", "no state"])
+@pytest.mark.parametrize("damage", ["nothing", "garbage", "no settings"])
 def test_what_cannot_be_resumed(atrous, tmp_path, whole, damage):
     folder = tmp_path / "run"
     folder.mkdir()
     if damage == "garbage":
         (folder / "config.yaml").write_text("{[")
-    if damage == "no state":
-        (folder / "config.yaml").write_bytes((whole / "config.yaml").read_bytes())
+    if damage == "no settings":
+        (folder / "config.yaml").write_text("format_version: 1\nsettings: {rte: 3}\n")
     code, _, err = atrous("train", "--resume", folder)
     assert code == 2
     assert "Traceback" not in err
-    assert str(folder) in err
+    assert "internal" not in err
+    assert str(folder) in err or "rte" in err
+
+
+def copy_of(whole, folder, *left_out):
+    shutil.copytree(whole, folder)
+    for name in left_out:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return folder
+
+
+def test_a_run_killed_before_its_first_state_begins_anew(atrous, tmp_path, whole):
+    run = copy_of(whole, tmp_path / "run", "last", "model.safetensors", "metrics.json", "report.html")
+    code, _, err = atrous("train", "--resume", run)
+    assert code == 0, err
+    assert "it begins anew" in err
+    assert same(weights_of(run), weights_of(whole))
+
+
+def test_a_run_killed_while_it_closed_is_closed(atrous, tmp_path, whole):
+    run = copy_of(whole, tmp_path / "run", "metrics.json", "report.html")
+    code, _, err = atrous("train", "--resume", run)
+    assert code == 0, err
+    assert (run / "metrics.json").read_text() == (whole / "metrics.json").read_text()
+    assert (run / "report.html").is_file()
+    assert same(weights_of(run), weights_of(whole))
+
+
+def test_a_damaged_state_gives_way_to_the_one_before(atrous, tmp_path, whole):
+    run = copy_of(whole, tmp_path / "run", "metrics.json")
+    (run / "last/state.safetensors").write_bytes(b"damaged")
+    code, _, err = atrous("train", "--resume", run)
+    assert code == 0, err
+    assert "The state before it is tried." in err
+    assert "going on after step 3" in err
+    assert same(weights_of(run), weights_of(whole))
+
+
+def test_a_folder_in_which_another_process_trains_is_left_alone(atrous, tmp_path, whole):
+    run = copy_of(whole, tmp_path / "run", "metrics.json")
+    with claimed(run / "run") as ours:
+        assert ours
+        code, _, err = atrous("train", "--resume", run)
+    assert code == 2
+    assert "another process is training in this folder" in err
+
+
+def test_a_stop_inside_a_validation_makes_it_again(atrous, scenes, whole, tmp_path, monkeypatch):
+    def evaluating(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate_samples(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("atrous.training.validation.evaluate_samples", evaluating)
+        code, _, err = atrous("train", scenes, *TRAIN, "--out", "run")
+    assert code == 143, err
+    assert not (tmp_path / "run/history.csv").exists()
+    assert load_state(tmp_path / "run/last/state.safetensors")["position"]["due"]
+    code, _, err = atrous("train", "--resume", "run")
+    assert code == 0, err
+    assert same(weights_of(tmp_path / "run"), weights_of(whole))
+    rows = [(tmp_path / "run/history.csv").read_text().count("\n"), (whole / "history.csv").read_text().count("\n")]
+    assert rows[0] == rows[1]
+
+
+def test_a_run_of_two_stages_with_parts_and_rare_classes_resumes_exactly(atrous, scenes, tmp_path, monkeypatch):
+    """At a step of the second stage, whose network has another stride and whose optimiser is new."""
+    options = ["--output-stride", "16", "--set", "second_stage=0.5", "accumulate=2", "rare_crops=0.5", "paste=0.5"]
+    options += ["loss=cross_entropy+lovasz", "jpeg=0.5", "blur=0.5", "schedule=cosine", "layer_decay=0.7"]
+    assert atrous("train", scenes, *TRAIN, *options, "--out", "whole")[0] == 0
+    with monkeypatch.context() as patch:
+        signal_at(patch, signal.SIGTERM, 4)
+        code, _, err = atrous("train", scenes, *TRAIN, *options, "--out", "run")
+    assert code == 143
+    assert "stage 2: output stride 8" in err
+    assert load_state(tmp_path / "run/last/state.safetensors")["position"]["stage"] == 1
+    code, _, err = atrous("train", "--resume", "run")
+    assert code == 0, err
+    assert same(weights_of(tmp_path / "run"), weights_of(tmp_path / "whole"))
+    states = [load_state(tmp_path / name / "last/state.safetensors") for name in ("run", "whole")]
+    assert same(states[0]["network"], states[1]["network"])
 
 
 def test_resume_takes_nothing_else(atrous, scenes):
@@ -100,9 +184,7 @@ def test_resume_takes_nothing_else(atrous, scenes):
 
 
 def test_data_that_changed_are_told(atrous, tmp_path, whole, scenes):
-    import shutil
-
-    shutil.copytree(whole, tmp_path / "run")
+    copy_of(whole, tmp_path / "run", "metrics.json")
     shutil.copytree(scenes, tmp_path / "other")
     (tmp_path / "other/ImageSets/Segmentation/train.txt").write_text("scene_0000\nscene_0001\n")
     config = (tmp_path / "run/config.yaml").read_text()

@@ -140,3 +140,14 @@ def test_no_feature_map_is_overwritten_by_later_layers() -> None:
                     x = block(x)
         assert torch.equal(kept.low_level, x)
         assert torch.equal(image, before)
+
+
+@pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=str)
+def test_stages_part_the_parameters_in_the_order_of_use(name: str, settings: dict[str, object]) -> None:
+    with torch.device("meta"):
+        backbone = BUILDERS[name](output_stride=16, **settings)
+    stages = backbone.stages()
+    own = [parameter for modules in stages.values() for module in modules for parameter in module.parameters()]
+    assert len(own) == len({id(parameter) for parameter in own}) == len(list(backbone.parameters()))
+    assert all(one is other for one, other in zip(own, backbone.parameters(), strict=True))
+    assert len(stages) >= 5

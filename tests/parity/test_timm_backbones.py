@@ -65,6 +65,14 @@ def test_the_stem_is_all_that_comes_before_the_low_level_features(name: str) -> 
 
 
 @pytest.mark.parametrize("name", EXACT)
+def test_stages_part_the_parameters(name: str) -> None:
+    backbone = on_meta(f"deeplabv3_timm/{name}").backbone
+    own = [p for modules in backbone.stages().values() for module in modules for p in module.parameters()]
+    assert len(own) == len({id(p) for p in own}) == len(list(backbone.parameters()))
+    assert len(backbone.stages()) >= 4
+
+
+@pytest.mark.parametrize("name", EXACT)
 def test_denser_logits_contain_the_sparser(name: str) -> None:
     torch.manual_seed(2)
     settings = {"num_classes": 2, "image_pooling": False, "extra_conv": False}

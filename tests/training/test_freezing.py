@@ -67,3 +67,14 @@ def test_a_frozen_stem_ends_at_the_low_level_features(backbone):
 def test_an_unknown_part():
     with pytest.raises(ValueError, match="unknown freeze"):
         freeze(tiny("deeplabv3_mobilenet_v2"), "half")  # pyright: ignore[reportArgumentType]
+
+
+def test_norms_keep_their_statistics_while_the_rest_trains():
+    network = tiny("deeplabv3plus_mobilenet_v2")
+    for norms, parts in (("none", ()), ("backbone", ("backbone.",)), ("all", ("backbone.", "classifier."))):
+        train_mode(network, "none", norms=norms)
+        for name, module in network.named_modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                assert module.training != (name.startswith(parts) or norms == "all"), (norms, name)
+            elif isinstance(module, torch.nn.Dropout):
+                assert module.training

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 
 from atrous.data.loader import Batch
-from atrous.errors import TrainingError
+from atrous.errors import DivergedError
+from atrous.losses import make_loss
 from atrous.models.deeplab import build
 from atrous.optim import make_optimizer
 from atrous.training.steps import Stepper, choose_precision
@@ -15,9 +16,9 @@ from atrous.training.steps import Stepper, choose_precision
 CPU = torch.device("cpu")
 
 
-def make(network, **settings):
+def make(network, *, loss="cross_entropy", **settings):
     optimizer = make_optimizer(network, name="sgd", rate=0.1, momentum=0.0)
-    return Stepper(network, optimizer, precision=choose_precision(CPU), device=CPU, ignore_index=255, **settings)
+    return Stepper(network, optimizer, loss=make_loss(loss), precision=choose_precision(CPU), device=CPU, **settings)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_the_loss_is_that_of_full_size_logits_with_the_auxiliary_share(network, 
         for scores, share in ((logits, 1.0), (auxiliary, 0.5))
     )
     expected.backward()
-    value = make(network, auxiliary_weight=0.5).step(batch, number=0)
+    value = make(network, auxiliary_weight=0.5).step(batch, number=0).loss
     assert value == pytest.approx(expected.item(), rel=1e-5)
     before = dict(plain.named_parameters())
     for name, parameter in network.named_parameters():
@@ -59,7 +60,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_images(network, batch):
     network.train()
     before = copy.deepcopy(dict(network.named_parameters()))
     bad = Batch(torch.full_like(batch.image, float("nan")), batch.mask, ("one.jpg", "two.jpg"))
-    with pytest.raises(TrainingError, match=r"step 7 .*one\.jpg, two\.jpg"):
+    with pytest.raises(DivergedError, match=r"step 7 .*one\.jpg, two\.jpg"):
         make(network).step(bad, number=7)
     assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())
 
@@ -68,12 +69,49 @@ def test_a_batch_of_void_changes_nothing(network, batch):
     network.train()
     before = copy.deepcopy(dict(network.named_parameters()))
     void = Batch(batch.image, torch.full_like(batch.mask, 255), batch.names)
-    assert make(network).step(void, number=0) == 0
+    assert make(network).step(void, number=0).loss == 0
     assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())
 
 
 def test_training_lowers_the_loss(network, batch):
     network.train()
     stepper = make(network)
-    losses = [stepper.step(batch, number=number) for number in range(8)]
+    losses = [stepper.step(batch, number=number).loss for number in range(8)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal+0.5*lovasz", "ohem"])
+@pytest.mark.parametrize("parts", [2, 3, 5, 9])
+def test_parts_move_the_weights_as_the_whole_batch_does(network, loss, parts):
+    """Batch norm aside, whose statistics are those of each part."""
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.randint(0, 3, (5, 48, 48), generator=generator)
+    mask[0, :40] = 255
+    mask[3, :, :17] = 255
+    batch = Batch(torch.randn(5, 3, 48, 48, generator=generator), mask, tuple("abcde"))
+    network.eval()
+    other = copy.deepcopy(network)
+    whole = make(network, loss=loss, auxiliary_weight=0.5).step(batch, number=0)
+    parted = make(other, loss=loss, auxiliary_weight=0.5, parts=parts).step(batch, number=0)
+    assert parted.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert parted.gradient_norm == pytest.approx(whole.gradient_norm, rel=1e-4)
+    for (name, one), (_, two) in zip(network.named_parameters(), other.named_parameters(), strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_a_clipped_gradient_has_the_norm_that_is_allowed(network, batch):
+    network.train()
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    stats = make(network, clip=0.01).step(batch, number=0)
+    assert stats.gradient_norm > 0.01
+    moves = [(parameter.detach() - before[name]) / 0.1 for name, parameter in network.named_parameters()]
+    assert float(torch.cat([move.flatten() for move in moves]).norm()) == pytest.approx(0.01, rel=1e-2)
+
+
+def test_a_gradient_that_is_not_finite_stops_too(network, batch):
+    network.train()
+    network.classifier.logits.weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = copy.deepcopy(dict(network.named_parameters()))
+    with pytest.raises(DivergedError, match=r"gradient's norm became (inf|nan) at step 3"):
+        make(network).step(batch, number=3)
+    assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())

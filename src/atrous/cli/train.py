@@ -17,7 +17,7 @@ def train(
     /,
     *,
     model: str | None = None,
-    recipe: str = "auto",
+    recipe: str | None = None,
     weights: str | None = None,
     freeze: Literal["none", "backbone", "all-but-last"] | None = None,
     epochs: int | None = None,
@@ -25,6 +25,7 @@ def train(
     crop: tuple[int, int] | None = None,
     batch: int | None = None,
     output_stride: Literal[8, 16, 32] | None = None,
+    config: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True, negative="")] = None,
     seed: int | None = None,
     device: str | None = None,
@@ -44,7 +45,8 @@ def train(
     model:
         One of `atrous models`. By default one that fits the weights and the machine.
     recipe:
-        auto, or classic: a frozen DeepLabv3-ResNet-101 with a new last layer, Adam, ten epochs.
+        auto: for your own images (the default). classic: a frozen DeepLabv3-ResNet-101 with a new last layer, Adam, ten
+        epochs. paper: DeepLabv3's own two stages, for VOC-sized data and a GPU.
     weights:
         What to start from: auto (the best published weights, fetched once into the cache folder), voc (of a whole
         network), imagenet (of a backbone), none (random), or a file with a backbone or a whole network.
@@ -57,9 +59,12 @@ def train(
     crop:
         Height and width of the training crops, pixels.
     batch:
-        Images per step.
+        Images per step; --set accumulate=N computes them in N parts, for less memory.
     output_stride:
         How much smaller than the image the backbone's last features are: 8, 16 or 32.
+    config:
+        A YAML file of settings, or the config.yaml of a run. The recipe's settings give way to it, and it gives way to what
+        stands on the command line.
     set_:
         Any other setting as KEY=VALUE; --print-config lists them.
     seed:
@@ -71,9 +76,9 @@ def train(
     resume:
         The folder of a run that was stopped or killed: go on from its last saved state. Nothing else is given.
     print_config:
-        Print all settings with their meaning, and stop.
+        Print all settings with their values here and their meaning, and stop.
     """
-    from atrous.config import make_config, parse_settings
+    from atrous.config import make_config, override, parse_settings, read_settings
     from atrous.errors import ConfigError
 
     settings: dict[str, Any] = {
@@ -89,19 +94,23 @@ def train(
         "device": device,
     }
     settings = {key: value for key, value in settings.items() if value is not None} | parse_settings(set_ or [])
-    if print_config:
-        return _print_config(make_config(recipe, settings).model_dump())
+    if config is not None:
+        settings = override(read_settings(config), settings)
+    named = settings.pop("recipe", None)
+    recipe = recipe or named
     if resume is not None:
-        if data is not None or settings:
+        if data is not None or recipe is not None or settings:
             raise ConfigError("--resume goes on with the run as it was started; give neither DATA nor other settings.")
         return _resume(resume)
+    if print_config:
+        return _print_config(make_config(recipe or "auto", settings).model_dump())
     if data is None:
         raise ConfigError("no DATA given; expected a folder of images and masks: atrous train DATA")
     from atrous import api
     from atrous.training.narrator import Narrator
 
     narrator = Narrator(console.note, console.status, live=console.is_live())
-    run = api.train(data, recipe=recipe, out=out, narrator=narrator, started=STARTED, **settings)
+    run = api.train(data, recipe=recipe or "auto", out=out, narrator=narrator, started=STARTED, **settings)
     console.result(str(run.folder))
     return 0
 
@@ -116,14 +125,17 @@ def _resume(folder: Path) -> int:
 
 
 def _print_config(values: dict[str, Any]) -> int:
-    """Every setting as YAML with its meaning beside it."""
+    """Every setting as YAML with its meaning beside it; the output is a file that --config reads."""
     import yaml
 
     from atrous.config import TrainConfig
+    from atrous.recipes import RECIPES
 
+    recipe = RECIPES[values["recipe"]]
+    console.result(f"# recipe {values['recipe']}: {recipe.good_for}\n# source: {recipe.source}")
     for key, field in TrainConfig.model_fields.items():
         value = values[key]
         plain = list(value) if isinstance(value, tuple) else value
-        line = yaml.safe_dump({key: plain}, default_flow_style=None, allow_unicode=True).strip()
+        line = yaml.safe_dump({key: plain}, default_flow_style=True, width=10_000, allow_unicode=True).strip()[1:-1]
         console.result(f"{line:<32}  # {field.description}")
     return 0

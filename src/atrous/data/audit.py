@@ -61,7 +61,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSummary:
-    """One split in numbers. Pixel counts are of the masks that could be read and hold no foreign value."""
+    """One split in numbers. Pixel counts are of the masks that could be read and hold no foreign value.
+
+    `presence` (images, K) bool says which image holds which class, in the order of the split.
+    """
 
     images: int
     without_mask: int
@@ -69,6 +72,7 @@ class SplitSummary:
     class_pixels: tuple[int, ...]
     class_images: tuple[int, ...]
     void_pixels: int
+    presence: NDArray[np.bool_] = field(repr=False, compare=False)
 
     @property
     def class_shares(self) -> tuple[float, ...]:
@@ -149,7 +153,7 @@ class _Tally:
 
     def __post_init__(self) -> None:
         self.pixels = np.zeros(self.num_classes + 1, np.int64)
-        self.occurrences = np.zeros(self.num_classes + 1, np.int64)
+        self.presence: list[NDArray[np.bool_]] = []
 
     def add(self, reading: _Reading) -> None:
         self.images += 1
@@ -158,16 +162,19 @@ class _Tally:
             self.sizes[reading.size] += 1
         if reading.pixels is not None:
             self.pixels += reading.pixels
-            self.occurrences += reading.pixels > 0
+        found = np.zeros(self.num_classes, np.bool_) if reading.pixels is None else reading.pixels[:-1] > 0
+        self.presence.append(found)
 
     def summary(self) -> SplitSummary:
+        presence = np.array(self.presence, np.bool_).reshape(-1, self.num_classes)
         return SplitSummary(
             images=self.images,
             without_mask=self.without_mask,
             sizes=self.sizes,
             class_pixels=tuple(self.pixels[:-1].tolist()),
-            class_images=tuple(self.occurrences[:-1].tolist()),
+            class_images=tuple(presence.sum(axis=0).tolist()),
             void_pixels=int(self.pixels[-1]),
+            presence=presence,
         )
 
 

@@ -1,7 +1,12 @@
 """Training batches: which image comes when, read, augmented and put together, the same whatever process does it."""
 
+import multiprocessing
+import os
+import signal
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +20,26 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from atrous.data.masks import read_mask
+from atrous.data.rare import RareClasses
 from atrous.data.samples import Dataset, Sample
-from atrous.errors import DataError
+from atrous.errors import AtrousError, DataError, TrainingError
 from atrous.images import read_image
 from atrous.preprocessing import Preprocessing
-from atrous.transforms import Augmentation, apply_view, draw_view
+from atrous.transforms import Augmentation, View, draw_view, finish_view, paste_class, warp_view
 
-__all__ = ["Batch", "TrainingImages", "batches", "cache_allowance", "order", "read_pair"]
+__all__ = [
+    "Batch",
+    "TrainingImages",
+    "batches",
+    "cache_allowance",
+    "order",
+    "read_pair",
+    "told_worker_faults",
+]
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.integer]]
+Item = tuple[NDArray[np.float32], NDArray[np.integer], str]
+LONGEST_WAIT = 600.0  # seconds for a batch: slow disks are waited for, hung workers are not
 
 
 @dataclass(frozen=True)
@@ -57,10 +73,12 @@ def read_pair(sample: Sample, dataset: Dataset) -> Pair:
     return image, mask
 
 
-class TrainingImages(TorchDataset[tuple[NDArray[np.float32], NDArray[np.integer], str]]):
+class TrainingImages(TorchDataset[Item]):
     """Augmented views by (epoch, index); the view depends on (seed, epoch, sample name) alone.
 
-    Decoded images are kept in memory up to `cache_bytes`.
+    `rare_crops` is the share of crops that are laid on a pixel of a rare class, and `paste` the share of views into which
+    the pixels of a rare class of another image are copied; both need `rare`. Decoded images are kept in memory up to
+    `cache_bytes`.
     """
 
     def __init__(
@@ -72,6 +90,9 @@ class TrainingImages(TorchDataset[tuple[NDArray[np.float32], NDArray[np.integer]
         preprocessing: Preprocessing,
         seed: int,
         cache_bytes: int = 0,
+        rare: RareClasses | None = None,
+        rare_crops: float = 0.0,
+        paste: float = 0.0,
     ) -> None:
         self.dataset = dataset
         self.samples = tuple(samples)
@@ -79,22 +100,43 @@ class TrainingImages(TorchDataset[tuple[NDArray[np.float32], NDArray[np.integer]
         self.preprocessing = preprocessing
         self.seed = seed
         self.cache_bytes = cache_bytes
+        self.rare = rare
+        self.rare_crops = rare_crops
+        self.paste = paste
         self._cache: dict[int, Pair] = {}
         self._cached_bytes = 0
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.integer], str]:
+    def __getitem__(self, key: tuple[int, int]) -> Item:
         """Return the view of sample `index` in `epoch`: image (H, W, C) float32, mask (H, W), name."""
         epoch, index = key
         sample = self.samples[index]
-        image, mask = self._read(index)
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(sample.name.encode())])
-        view = draw_view(self.augmentation, mask.shape, rng)
+        rare = self.rare
+        chosen = None
+        if rare is not None and self.rare_crops and rng.random() < self.rare_crops:
+            chosen = rare.draw_within(index, rng)
+        pixels, label_map, view = self._warped(index, chosen, rng)
+        if rare is not None and self.paste and rng.random() < self.paste:
+            pasted, donor = rare.draw_donor(rng)
+            donor_pixels, donor_map, _ = self._warped(donor, pasted, rng)
+            paste_class(pixels, label_map, donor_pixels, donor_map, pasted)
+        return finish_view(view, pixels, preprocessing=self.preprocessing), label_map, sample.name
+
+    def _warped(self, index: int, chosen: int | None, rng: np.random.Generator) -> tuple[*Pair, View]:
+        """Draw a view of an image, laid on a pixel of class `chosen`, and warp image and mask by it."""
+        image, mask = self._read(index)
+        focus = None
+        if chosen is not None:
+            places = np.flatnonzero(mask == chosen)
+            if len(places):
+                y, x = divmod(int(places[rng.integers(len(places))]), mask.shape[1])
+                focus = (y + 0.5, x + 0.5)
+        view = draw_view(self.augmentation, (mask.shape[0], mask.shape[1]), rng, focus=focus)
         ignore_index = self.dataset.labels.ignore_index
-        pixels, label_map = apply_view(view, image, mask, preprocessing=self.preprocessing, ignore_index=ignore_index)
-        return pixels, label_map, sample.name
+        return *warp_view(view, image, mask, preprocessing=self.preprocessing, ignore_index=ignore_index), view
 
     def _read(self, index: int) -> Pair:
         if index in self._cache:
@@ -145,27 +187,82 @@ def batches(
     """
     keys = _Keys(len(images), batch=batch, seed=images.seed, start=start, stop=stop)
     loader: DataLoader[Any] = DataLoader(
-        images,
+        _Told(images),
         batch_sampler=keys,  # pyright: ignore[reportArgumentType]
         num_workers=workers,
         collate_fn=_collate,
         multiprocessing_context="spawn" if workers else None,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_prepare_worker if workers else None,
         persistent_workers=workers > 0,
+        timeout=LONGEST_WAIT if workers else 0,
         generator=torch.Generator(),  # else it draws from the global numbers, and a resumed run would see others
     )
-    yield from loader
+    for batch_or_error in loader:
+        if isinstance(batch_or_error, AtrousError):
+            raise batch_or_error
+        yield batch_or_error
 
 
-def _collate(items: list[tuple[NDArray[np.float32], NDArray[np.integer], str]]) -> Batch:
+@contextmanager
+def told_worker_faults(workers: int) -> Iterator[None]:
+    """Turn what PyTorch raises when a loading process dies or hangs, at any point of the body, into a clear error.
+
+    Raises:
+        TrainingError: in its place.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not workers or "DataLoader" not in str(error):
+            raise
+        _kill_children()
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise TrainingError(
+            f"a process that reads images is gone ({reason}); expected all {workers} to work. It was killed, ran out of "
+            "memory or shared memory, or waits for its disk. Give it more memory, or read in the training process: "
+            "--set workers=0."
+        ) from error
+
+
+def _kill_children() -> None:
+    """End all loading processes at once: at the end of the program a hung one would be waited for."""
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else PyTorch raises again for each of them
+    for child in multiprocessing.active_children():
+        child.kill()
+
+
+class _Told(TorchDataset[Item | AtrousError]):
+    """Errors meant for the user are given back as values: a worker's exception would arrive as a wall of text."""
+
+    def __init__(self, images: TrainingImages) -> None:
+        self.images = images
+
+    def __getitem__(self, key: tuple[int, int]) -> Item | AtrousError:
+        try:
+            return self.images[key]
+        except AtrousError as error:
+            return DataError(str(error))
+
+
+def _collate(items: list[Item | AtrousError]) -> Batch | AtrousError:
     """Stack channels-last pictures; the permuted tensor is what PyTorch calls `channels_last`."""
-    image = torch.from_numpy(np.stack([pixels for pixels, _, _ in items])).permute(0, 3, 1, 2)
-    mask = torch.from_numpy(np.stack([label_map for _, label_map, _ in items]).astype(np.int64))
-    return Batch(image, mask, tuple(name for _, _, name in items))
+    good: list[Item] = []
+    for item in items:
+        if isinstance(item, AtrousError):
+            return item
+        good.append(item)
+    image = torch.from_numpy(np.stack([pixels for pixels, _, _ in good])).permute(0, 3, 1, 2)
+    mask = torch.from_numpy(np.stack([label_map for _, label_map, _ in good]).astype(np.int64))
+    return Batch(image, mask, tuple(name for _, _, name in good))
 
 
-def _one_thread(worker: int) -> None:
-    """Workers share the cores with each other and with the training process."""
+def _prepare_worker(worker: int) -> None:
+    """Workers share the cores with each other and with the training process, which alone hears Ctrl-C and its like."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # signals to the group pass by; the training process can still end this one
+    else:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

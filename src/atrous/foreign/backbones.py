@@ -95,6 +95,7 @@ def with_last_conv(output_stride: int, *, in_channels: int) -> BlockBackbone:
         auxiliary=(plain.auxiliary_position, plain.auxiliary_channels),
         high_level_channels=1280,
         output_stride=output_stride,
+        stage_ends=plain.stage_ends,
     )
 
 

@@ -36,6 +36,10 @@ class Backbone(nn.Module):
         """The modules up to the low-level features: most of a step's time and memory, and the most general layers."""
         raise NotImplementedError
 
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """The modules of every stage by its name, in the order in which an image passes them; all parameters are in."""
+        raise NotImplementedError
+
     def features(self, image: Tensor) -> Features:
         """Return the feature maps of `image` (N, bands, H, W), normalised float."""
         raise NotImplementedError

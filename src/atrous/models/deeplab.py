@@ -160,7 +160,11 @@ def _assemble(
         )
     auxiliary = AuxiliaryHead(backbone.auxiliary_channels, num_classes) if settings["auxiliary"] else None
     network = DeepLab(backbone, classifier, auxiliary)
-    set_norm(network, settings["norm"])
+    if settings["norm"] == "group-head":
+        for head in (network.classifier, network.aux_classifier):
+            set_norm(head or nn.Identity(), "group")
+    else:
+        set_norm(network, settings["norm"])
     network.name = f"{version}_{backbone_name}"
     network.settings = settings
     return network

@@ -7,6 +7,7 @@ Both are a list of blocks; torchvision calls it `features`, and its DeepLab drop
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -136,9 +137,11 @@ class BlockBackbone(Backbone):
         auxiliary: tuple[int, int],
         high_level_channels: int,
         output_stride: int,
+        stage_ends: Sequence[int],
     ) -> None:
-        """`low_level` and `auxiliary` are (position, channels)."""
+        """`low_level` and `auxiliary` are (position, channels); `stage_ends` the positions after each stage."""
         super().__init__()
+        self.stage_ends = tuple(stage_ends)
         for position, block in enumerate(blocks):
             self.add_module(str(position), block)
         self.low_level_position, self.low_level_channels = low_level
@@ -150,6 +153,14 @@ class BlockBackbone(Backbone):
     def stem(self) -> list[nn.Module]:
         """The blocks up to the low-level features, that block included."""
         return list(self.children())[: self.low_level_position + 1]
+
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """`stage1` (with the first convolution), `stage2` and so on: the rows of the papers' tables; then `last`."""
+        blocks, ends = list(self.children()), self.stage_ends
+        stages = {
+            f"stage{number}": blocks[start:end] for number, (start, end) in enumerate(pairwise((0, *ends)), start=1)
+        }
+        return {**stages, "last": blocks[ends[-1] :]} if ends[-1] < len(blocks) else stages
 
     def features(self, image: Tensor) -> Features:
         """Return the maps after the low-level, the auxiliary and the last block of `image` (N, bands, H, W)."""
@@ -175,7 +186,7 @@ def mobilenet_v2(*, output_stride: int = 16, in_channels: int = 3) -> BlockBackb
     """
     blocks: list[nn.Module] = [conv_norm_act(in_channels, 32, kernel=3, stride=2, activation=nn.ReLU6)]
     strides = [stride for *_, stride in V2_STAGES]
-    channels = 32
+    channels, ends = 32, list[int]()
     for (expansion, out_channels, depth, _), rates in zip(
         V2_STAGES, stage_rates(strides, output_stride=output_stride, entry_stride=2), strict=True
     ):
@@ -184,8 +195,14 @@ def mobilenet_v2(*, output_stride: int = 16, in_channels: int = 3) -> BlockBackb
                 InvertedResidual(channels, out_channels, expansion=expansion, stride=stride, dilation=dilation)
             )
             channels = out_channels
+        ends.append(len(blocks))
     return BlockBackbone(
-        blocks, low_level=(3, 24), auxiliary=(6, 32), high_level_channels=channels, output_stride=output_stride
+        blocks,
+        low_level=(3, 24),
+        auxiliary=(6, 32),
+        high_level_channels=channels,
+        output_stride=output_stride,
+        stage_ends=ends,
     )
 
 
@@ -199,12 +216,18 @@ def mobilenet_v3_large(
     blocks: list[nn.Module] = [_v3_conv(in_channels, 16, kernel=3, stride=2, activation=nn.Hardswish)]
     strides = [stride for stride, _ in V3_STAGES]
     all_rates = stage_rates(strides, output_stride=output_stride, entry_stride=2, dilate_first_unit=dilate_first_unit)
-    channels = 16
+    channels, ends = 16, list[int]()
     for (_, stage), rates in zip(V3_STAGES, all_rates, strict=True):
         for block, (stride, dilation) in zip(stage, _unit_rates(rates, len(stage)), strict=True):
             blocks.append(InvertedResidualV3(channels, block, stride=stride, dilation=dilation))
             channels = block.out_channels
+        ends.append(len(blocks))
     blocks.append(_v3_conv(channels, 6 * channels, activation=nn.Hardswish))
     return BlockBackbone(
-        blocks, low_level=(3, 24), auxiliary=(4, 40), high_level_channels=6 * channels, output_stride=output_stride
+        blocks,
+        low_level=(3, 24),
+        auxiliary=(4, 40),
+        high_level_channels=6 * channels,
+        output_stride=output_stride,
+        stage_ends=ends,
     )

@@ -10,8 +10,8 @@ from atrous.models.layers import BatchNorm2d
 
 __all__ = ["NORMS", "FrozenBatchNorm2d", "Norm", "group_size", "set_norm"]
 
-Norm = Literal["batch", "group", "frozen"]
-NORMS = ("batch", "group", "frozen")
+Norm = Literal["batch", "group", "group-head", "frozen"]
+NORMS = ("batch", "group", "group-head", "frozen")
 
 # Group norm, arXiv 1803.08494, table 3: 16 channels a group are as good as 32 groups (24.2 and 24.1 % error), and unlike
 # the number of groups they suit the narrow layers of small networks.
@@ -40,7 +40,7 @@ def group_size(channels: int) -> int:
     return min(divisors, key=lambda size: abs(math.log(size / GROUP_CHANNELS)))
 
 
-def set_norm(module: nn.Module, norm: Norm) -> None:
+def set_norm(module: nn.Module, norm: Literal["batch", "group", "frozen"]) -> None:
     """Put `norm` in place of every batch norm below `module`, with new weights; "batch" changes nothing.
 
     A subclass of batch norm (timm has one with an activation inside) can be frozen, not turned into group norm.

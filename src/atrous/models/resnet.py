@@ -133,6 +133,12 @@ class ResNet(Backbone):
         """The first convolution and layer1."""
         return [self.conv1, self.bn1, self.layer1]
 
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """`stem` (the first convolution), `layer1` to `layer4`, and the extra blocks."""
+        numbers = range(1, 5 + self.extra_blocks)
+        layers = {f"layer{number}": [self.get_submodule(f"layer{number}")] for number in numbers}
+        return {"stem": [self.conv1, self.bn1], **layers}
+
     def features(self, image: Tensor) -> Features:
         """Return layer1 (stride 4), layer3 and the last stage (output stride) of `image` (N, bands, H, W)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(image))))

@@ -44,8 +44,8 @@ class Settings(TypedDict, total=False):
     extra_blocks: int
     """ResNets only: how many blocks, 0 to 3, follow layer4 in cascade (blocks 5 to 7 of the v3 paper)."""
     norm: Norm
-    """"batch"; "group" (of 16 channels; not for timm's backbones); or "frozen": batch norm that keeps the statistics
-    it was loaded with, in training too."""
+    """"batch"; "group" (of 16 channels; not for timm's backbones), or "group-head", which leaves the backbone its batch
+    norm; or "frozen": batch norm that keeps the statistics it was loaded with, in training too."""
 
 
 DEFAULTS: dict[str, object] = {
@@ -121,7 +121,7 @@ CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "dilate_first_unit": (_is_first_unit_rule, "True, False, or the output stride that it was trained at"),
     "multi_grid": (_is_counts, "a list of positive whole numbers, one for each unit of layer4"),
     "extra_blocks": (_is_extra_blocks, f"a whole number from 0 to {EXTRA_BLOCKS}"),
-    "norm": (_is_norm, '"batch", "group" or "frozen"'),
+    "norm": (_is_norm, '"batch", "group", "group-head" or "frozen"'),
 }
 
 

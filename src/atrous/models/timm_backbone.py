@@ -1,6 +1,7 @@
 """Backbones of timm (pytorch-image-models), an optional package: any that gives maps at stride 4 and the output stride."""
 
 import importlib
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -43,8 +44,37 @@ class TimmBackbone(Backbone):
                 break
         return list(found.values())
 
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """`stage1` up to timm's first feature map, and so on up to its last."""
+        ends = [self._module_of(position) for position in range(len(self.body.feature_info.channels()))]
+        stages: dict[str, list[nn.Module]] = {"stage1": []}
+        for name, module in self._parts(self.body, "", ends):
+            stages[f"stage{len(stages)}"].append(module)
+            if name in ends[:-1]:
+                stages[f"stage{len(stages) + 1}"] = []
+        kept = {id(p) for modules in stages.values() for module in modules for p in module.parameters()}
+        if kept != {id(p) for p in self.body.parameters()}:
+            raise ConfigError(
+                f"{type(self.body).__name__} of timm has parameters outside its stages. Expected stages that hold all of "
+                "them. Leave out layer_decay and stages to freeze, or choose another backbone."
+            )
+        return stages
+
+    def _parts(self, module: nn.Module, name: str, ends: list[str]) -> Iterator[tuple[str, nn.Module]]:
+        """The largest modules that lie within one stage, by name."""
+        for child_name, child in module.named_children():
+            path = f"{name}.{child_name}" if name else child_name
+            if any(end.startswith(f"{path}.") for end in ends):
+                yield from self._parts(child, path, ends)
+            else:
+                yield path, child
+
     def _low_level_module(self) -> str:
-        name = self.body.feature_info.module_name()[self.low_level_position]
+        return self._module_of(self.low_level_position)
+
+    def _module_of(self, position: int) -> str:
+        """The name of the module that gives a feature map."""
+        name = self.body.feature_info.module_name()[position]
         # Where timm lays nested modules side by side, it joins the parts of their names.
         return next(own for own, _ in self.body.named_modules() if own.replace(".", "_") == name.replace(".", "_"))
 

@@ -110,6 +110,10 @@ class Xception65(Backbone):
         """The first two convolutions, the entry flow's first block, and two thirds of its second."""
         return [self.root, self.entry1, self.entry2.conv1, self.entry2.conv2]
 
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """`root`, `entry1` to `entry3`, `middle` and `exit`."""
+        return {name: [module] for name, module in self.named_children()}
+
     def features(self, image: Tensor) -> Features:
         """Return the maps inside the second block (stride 4), after the middle flow, and after the exit flow."""
         x = self.entry1(self.root(image))

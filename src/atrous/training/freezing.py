@@ -1,11 +1,16 @@
 """What is not trained: no gradients, and eval mode for dropout and batch norm, so its output never changes."""
 
+from typing import Literal
+
 from torch import nn
 
 from atrous.config import Freeze
 from atrous.models.deeplab import DeepLab
 
-__all__ = ["freeze", "train_mode"]
+__all__ = ["FrozenNorms", "freeze", "train_mode"]
+
+FrozenNorms = Literal["none", "backbone", "all"]
+"""Whose batch norm keeps its statistics while scale and bias train."""
 
 
 def freeze(network: DeepLab, what: Freeze, *, stem: bool = False) -> None:
@@ -20,13 +25,18 @@ def freeze(network: DeepLab, what: Freeze, *, stem: bool = False) -> None:
         module.requires_grad_(False)
 
 
-def train_mode(network: DeepLab, what: Freeze, *, stem: bool = False) -> None:
-    """Put what is trained into train mode and what is frozen into eval mode."""
+def train_mode(network: DeepLab, what: Freeze, *, stem: bool = False, norms: FrozenNorms = "none") -> None:
+    """Put what is trained into train mode, and what is frozen, and the batch norms of `norms`, into eval mode."""
     network.eval()
     for module in _trained_modules(network, what):
         module.train()
     for module in network.backbone.stem() if stem else []:
         module.eval()
+    kept = {"none": [], "backbone": [network.backbone], "all": [network]}[norms]
+    for module in kept:
+        for layer in module.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.eval()
 
 
 def _trained_modules(network: DeepLab, what: Freeze) -> list[nn.Module]:

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["StopRequest", "stop_on_signals"]
+__all__ = ["StopAskedError", "StopRequest", "stop_on_signals"]
+
+
+class StopAskedError(Exception):
+    """Ends what takes longer than a step, a validation; the run is saved as it was before."""
 
 
 class StopRequest:
@@ -14,6 +18,11 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number: int | None = None
+
+    def check(self) -> None:
+        """Raise StopAskedError if a signal has come."""
+        if self.number is not None:
+            raise StopAskedError
 
 
 @contextmanager

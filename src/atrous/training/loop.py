@@ -1,38 +1,42 @@
 """The training loop. It reads top to bottom: batch, step, and what is due."""
 
-import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from atrous.allocator import keep_freed_memory
-from atrous.checkpoint import save_model
-from atrous.data.loader import TrainingImages, batches, cache_allowance
+from atrous.data.loader import TrainingImages, batches, cache_allowance, told_worker_faults
 from atrous.data.samples import Dataset
-from atrous.errors import ConfigError, InterruptedTrainingError
-from atrous.evaluation import Report, evaluate_samples
-from atrous.files import make_folder
+from atrous.errors import (
+    DataError,
+    DivergedError,
+    InterruptedTrainingError,
+    OutputError,
+    TrainingError,
+)
+from atrous.evaluation import Report
+from atrous.losses import make_loss
 from atrous.models.deeplab import DeepLab
-from atrous.optim import WeightAverage, decay_for, make_optimizer, poly, set_rate
-from atrous.prediction import Model
-from atrous.states import save_state
-from atrous.training.balance import take_back_tilt
+from atrous.optim import WeightAverage, decay_for, make_optimizer, set_rate
+from atrous.schedules import rate_factor
 from atrous.training.course import ClockCourse, Course, StepCourse, is_due
 from atrous.training.freezing import freeze, train_mode
-from atrous.training.interruption import StopRequest, stop_on_signals
+from atrous.training.interruption import StopAskedError, StopRequest, stop_on_signals
 from atrous.training.narrator import Narrator, duration
 from atrous.training.plan import Plan
 from atrous.training.position import Position, take_state, use_state
 from atrous.training.run_folder import RunFolder
+from atrous.training.stages import Stage, stage_at
 from atrous.training.steps import Stepper, choose_precision
+from atrous.training.validation import Validator
 
 __all__ = ["Outcome", "fit"]
 
 VALIDATION_SHARE = 0.04  # of a timed run's minutes may go into validations before the last one
-SMOOTHING = 0.95
 SAVE_SECONDS = 60.0
 SAVE_SHARE = 0.05  # of the time may go into saving the state
 
@@ -52,36 +56,64 @@ class Outcome:
 class _Trainer:
     """The state of one run."""
 
-    def __init__(self, network: DeepLab, dataset: Dataset, plan: Plan, run: RunFolder, narrator: Narrator) -> None:
-        self.network, self.dataset, self.plan, self.run, self.narrator = network, dataset, plan, run, narrator
-        self.config = plan.config
-        self.device = plan.device
-        freeze(network, self.config.freeze, stem=plan.freeze_stem)
-        network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.optimizer = make_optimizer(
-            network,
+    def __init__(
+        self,
+        network: DeepLab,
+        dataset: Dataset,
+        plan: Plan,
+        run: RunFolder,
+        narrator: Narrator,
+        state: Mapping[str, Any] | None,
+    ) -> None:
+        self.dataset, self.plan, self.run, self.narrator = dataset, plan, run, narrator
+        self.config, self.device = plan.config, plan.device
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.average = WeightAverage(network, decay=decay_for(plan.expected_steps)) if self.config.average else None
+        self.position = Position(validations=self.config.validations)
+        self.save_seconds = 0.0
+        stage = 0 if state is None else int(state["position"].get("stage", 0))
+        self._enter(stage)
+        if state is not None:
+            self.position = use_state(state, self.stepper, self.average)
+        self.validator = Validator(dataset, plan, run, narrator, first_step=self.position.step)
+
+    def _enter(self, number: int) -> None:
+        """Make ready what a stage trains with: the network at its stride, what is frozen, the loss, the optimiser."""
+        stage = self.plan.stages[number]
+        if stage.output_stride not in (None, self.network.backbone.output_stride):
+            network = self.network.with_output_stride(stage.output_stride)
+            self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        freeze(self.network, self.config.freeze, stem=self.plan.freeze_stem)
+        optimizer = make_optimizer(
+            self.network,
             name=self.config.optimizer,
-            rate=self.config.rate,
+            rate=stage.rate,
             head_factor=self.config.head_factor,
+            layer_decay=self.config.layer_decay,
             momentum=self.config.momentum,
             weight_decay=self.config.weight_decay,
         )
-        weights = None if plan.class_weights is None else torch.tensor(plan.class_weights, device=self.device)
+        weights = None if self.plan.class_weights is None else torch.tensor(self.plan.class_weights, device=self.device)
+        loss = make_loss(
+            self.config.loss,
+            ignore_index=self.dataset.labels.ignore_index,
+            class_weights=weights,
+            label_smoothing=self.config.label_smoothing,
+            focal_gamma=self.config.focal_gamma,
+            ohem_share=self.config.ohem_share,
+            overlap_every=self.config.overlap_every,
+        )
         self.stepper = Stepper(
-            network,
-            self.optimizer,
+            self.network,
+            optimizer,
+            loss=loss,
             precision=choose_precision(self.device),
             device=self.device,
-            ignore_index=dataset.labels.ignore_index,
-            class_weights=weights,
             auxiliary_weight=0.0 if self.config.freeze == "all-but-last" else self.config.auxiliary_weight,
             clip=self.config.clip,
+            parts=self.config.accumulate,
         )
-        self.average = WeightAverage(network, decay=decay_for(plan.expected_steps)) if self.config.average else None
-        self.position = Position(validations=self.config.validations)
-        self.best: Report | None = None
-        self.validation_seconds = 0.0
-        self.save_seconds = 0.0
+        self.position.stage = number
 
     def train(self, start: float) -> Outcome:
         """Run to the end and return what it came to.
@@ -89,6 +121,45 @@ class _Trainer:
         Raises:
             InterruptedTrainingError: a signal asked to stop; the state is saved.
         """
+        here = self.position
+        course = self._course(start - here.whole_seconds)
+        begin, first = time.monotonic() - here.trained_seconds, start - here.whole_seconds
+        saved = time.monotonic()
+        with stop_on_signals() as request:
+            if here.due:
+                self._validate(course, request)
+            if here.progress >= 1 or self._is_stale():
+                return self._outcome()
+            self._train_mode()
+            for batch in self._stream():
+                stage = self._stage()
+                factor = rate_factor(
+                    self.config.schedule,
+                    stage.progress(course.progress(here.step)),
+                    power=self.config.power,
+                    warmup=self.config.warmup if here.stage == 0 else 0.0,
+                )
+                set_rate(self.stepper.optimizer, factor)
+                here.add(self.stepper.step(batch, number=here.step))
+                if self.average is not None:
+                    self.average.update(self.network)
+                progress, before = course.progress(here.step), here.progress
+                now = time.monotonic()
+                here.progress, here.trained_seconds, here.whole_seconds = progress, now - begin, now - first
+                self.narrator.status(lambda: self._status(course))
+                here.due = is_due(progress, before, here.validations) or progress >= 1
+                if here.due:
+                    self._validate(course, request)
+                    saved = self._save()
+                elif now - saved > max(SAVE_SECONDS, self.save_seconds / SAVE_SHARE) or request.number is not None:
+                    saved = self._save()
+                self._stop_if_asked(request)
+                if progress >= 1 or self._is_stale():
+                    break
+        return self._outcome()
+
+    def _stream(self) -> Iterator[Any]:
+        """The batches from where the run stands."""
         images = TrainingImages(
             self.dataset,
             self.dataset.splits["train"],
@@ -96,120 +167,62 @@ class _Trainer:
             preprocessing=self.plan.preprocessing,
             seed=self.config.seed,
             cache_bytes=0 if self.plan.workers else cache_allowance(),
+            rare=self.plan.rare,
+            rare_crops=self.config.rare_crops,
+            paste=self.config.paste,
         )
-        here = self.position
-        course = self._course(start - here.whole_seconds)
         stop = None if self.config.epochs is None else self.config.epochs * len(images)
-        stream = batches(
-            images, batch=self.plan.batch, start=here.step * self.plan.batch, stop=stop, workers=self.plan.workers
-        )
-        begin, first = time.monotonic() - here.trained_seconds, start - here.whole_seconds
-        saved = time.monotonic()
-        train_mode(self.network, self.config.freeze, stem=self.plan.freeze_stem)
-        with stop_on_signals() as request:
-            for batch in stream:
-                factor = poly(course.progress(here.step), power=self.config.power, warmup=self.config.warmup)
-                set_rate(self.optimizer, factor)
-                here.add(self.stepper.step(batch, number=here.step), smoothing=SMOOTHING)
-                if self.average is not None:
-                    self.average.update(self.network)
-                progress, before = course.progress(here.step), here.progress
-                now = time.monotonic()
-                here.progress, here.trained_seconds, here.whole_seconds = progress, now - begin, now - first
-                self.narrator.status(lambda: self._status(course))
-                if is_due(progress, before, here.validations) or progress >= 1:
-                    self._validate()
-                    if isinstance(course, ClockCourse):
-                        course.reserve = self._reserve()
-                    saved = self._save()
-                elif now - saved > max(SAVE_SECONDS, self.save_seconds / SAVE_SHARE) or request.number is not None:
-                    saved = self._save()
-                self._stop_if_asked(request)
-                if progress >= 1 or self._is_stale():
-                    break
-        return Outcome(best=self.best, history=here.history, steps=here.step)
+        start = self.position.step * self.plan.batch
+        return batches(images, batch=self.plan.batch, start=start, stop=stop, workers=self.plan.workers)
+
+    def _stage(self) -> Stage:
+        """The stage of the next step, made ready if the run has just come to it."""
+        number = stage_at(self.plan.stages, self.position.progress)
+        if number != self.position.stage:
+            self._enter(number)
+            self._train_mode()
+            stage = self.plan.stages[number]
+            self.narrator.note(f"stage {number + 1}: output stride {stage.output_stride}, rate {stage.rate:g}")
+        return self.plan.stages[number]
+
+    def _train_mode(self) -> None:
+        norms = self.plan.stages[self.position.stage].norms
+        train_mode(self.network, self.config.freeze, stem=self.plan.freeze_stem, norms=norms)
 
     def _course(self, start: float) -> Course:
         """By the clock for `minutes`, else by steps."""
         if self.config.minutes is None:
             return StepCourse(self.plan.expected_steps, done=self.position.step)
         seconds = self.config.minutes * 60
-        self._measure_validation()
+        self.validator.guess_seconds(self.network)
         if self.position.step == 0:
-            affordable = int(VALIDATION_SHARE * seconds / max(self.validation_seconds, 1e-3))
+            affordable = int(VALIDATION_SHARE * seconds / max(self.validator.seconds, 1e-3))
             self.position.validations = max(1, min(self.position.validations, affordable + 1))
         return ClockCourse(seconds, start=start, reserve=self._reserve(), trained=self.position.trained_seconds)
 
     def _reserve(self) -> float:
         """Seconds kept for the last validation, saving, and the page."""
-        return 1.1 * self.validation_seconds + self.plan.closing_seconds
-
-    def _measure_validation(self) -> None:
-        """Guess the time of a validation from a few images."""
-        samples = self.dataset.splits.get("val", ())
-        few = samples[:: max(1, len(samples) // 4)][:4]
-        if not few:
-            return
-        model = self._model()
-        evaluate_samples(model, self.dataset, few[:1], split="val")
-        begin = time.monotonic()
-        evaluate_samples(model, self.dataset, few, split="val")
-        self.validation_seconds = (time.monotonic() - begin) / len(few) * len(samples)
+        return 1.1 * self.validator.seconds + self.plan.closing_seconds
 
     def _status(self, course: Course) -> str:
         here = self.position
         speed = here.step * self.plan.batch / max(here.trained_seconds, 1e-9)
         score = "val mIoU -" if here.best_miou is None else f"val mIoU {here.best_miou:.3f}"
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self.stepper.optimizer.param_groups[0]["lr"]
         left = duration(course.seconds_left(here.step))
         return f"step {here.step}  loss {here.loss:.3f}  {score}  rate {rate:.1e}  {speed:.1f} images/s  {left} left"
 
-    def _model(self) -> Model:
-        """The network as it would be saved now: the running mean where there is one, without the class weights' tilt."""
-        network = copy.deepcopy(self.network)
-        if self.average is not None:
-            network.load_state_dict(self.average.tensors)
-        if self.plan.class_weights is not None:
-            take_back_tilt(network, self.plan.class_weights, share=self.config.untilt)
-        return Model(
-            network, labels=self.dataset.labels, preprocessing=self.plan.preprocessing, device=str(self.device)
-        )
-
-    def _validate(self) -> None:
-        """Measure, keep the best, add a row to the history."""
-        here, model = self.position, self._model()
-        samples = self.dataset.splits.get("val", ())
-        begin = time.monotonic()
-        report = evaluate_samples(model, self.dataset, samples, split="val") if samples else None
-        self.validation_seconds = time.monotonic() - begin
-        row = self._row(report)
-        better = here.judge(row, miou=None if report is None else report.miou or 0.0)
-        if better:
-            self.best = report
-            save_model(
-                self.run.model,
-                model.network,
-                labels=self.dataset.labels,
-                preprocessing=self.plan.preprocessing,
-                scores=None if report is None else _stored_scores(report),
-            )
-        self.run.write_history(here.history)
-        self.narrator.note(_line(row, better))
-
-    def _row(self, report: Report | None) -> dict[str, Any]:
-        here = self.position
-        images = here.step * self.plan.batch
-        return {
-            "step": here.step,
-            "epoch": round(images / len(self.dataset.splits["train"]), 3),
-            "progress": round(here.progress, 4),
-            "loss": round(here.loss, 6),
-            "val_loss": None if report is None or report.loss is None else round(report.loss, 6),
-            "val_miou": None if report is None or report.miou is None else round(report.miou, 6),
-            "rate": self.optimizer.param_groups[0]["lr"],
-            "images_per_second": round(images / max(here.trained_seconds, 1e-9), 3),
-            "seconds": round(here.trained_seconds, 1),
-        }
+    def _validate(self, course: Course, request: StopRequest) -> None:
+        """Validate, or, where a signal comes meanwhile, save so that the resumed run begins with it."""
+        rate = self.stepper.optimizer.param_groups[0]["lr"]
+        try:
+            self.validator.validate(self.position, self.network, self.average, rate=rate, check=request.check)
+        except StopAskedError:
+            self._save()
+            self._stop_if_asked(request)
+        self.position.due = False
+        if isinstance(course, ClockCourse):
+            course.reserve = self._reserve()
 
     def _is_stale(self) -> bool:
         """Whether to stop early."""
@@ -221,10 +234,8 @@ class _Trainer:
     def _save(self) -> float:
         """Write everything that resuming needs, in one file that is replaced whole; returns the time."""
         begin = time.monotonic()
-        make_folder(self.run.last)
-        save_state(self.run.state, take_state(self.position, self.stepper, self.average))
+        self.run.write_state(take_state(self.position, self.stepper, self.average))
         self.save_seconds = time.monotonic() - begin
-        train_mode(self.network, self.config.freeze, stem=self.plan.freeze_stem)
         return time.monotonic()
 
     def _stop_if_asked(self, request: StopRequest) -> None:
@@ -236,23 +247,24 @@ class _Trainer:
             signal_number=request.number,
         )
 
-
-def _line(row: Mapping[str, Any], better: bool) -> str:
-    """A row of the history as people read it."""
-    score = "-" if row["val_miou"] is None else f"{row['val_miou']:.4f}"
-    val_loss = "-" if row["val_loss"] is None else f"{row['val_loss']:.3f}"
-    return (
-        f"epoch {row['epoch']:.1f}  step {row['step']}  loss {row['loss']:.3f}  val loss {val_loss}  "
-        f"val mIoU {score}{' (best)' if better else ''}  {row['images_per_second']:.1f} images/s  "
-        f"{duration(row['seconds'])}"
-    )
+    def _outcome(self) -> Outcome:
+        return Outcome(best=self.validator.best, history=self.position.history, steps=self.position.step)
 
 
-def _stored_scores(report: Report) -> dict[str, Any]:
-    """What the model file keeps of a validation."""
-    kept = ("split", "miou", "iou", "pixel_accuracy", "images", "engine", "precision", "data_fingerprint")
-    scores = report.as_json()
-    return {key: scores[key] for key in kept}
+@contextmanager
+def _told_how_to_go_on(run: RunFolder) -> Iterator[None]:
+    """Add to an error that ends the run what is kept of it."""
+    try:
+        yield
+    except DivergedError:
+        raise  # the saved state would come to the same step
+    except (TrainingError, DataError, OutputError) as error:
+        if not run.has_state():
+            raise
+        kind = next(kind for kind in (TrainingError, DataError, OutputError) if isinstance(error, kind))
+        raise kind(
+            f"{error} The last saved state is kept; then go on with: atrous train --resume {run.path}"
+        ) from error
 
 
 def fit(
@@ -268,21 +280,15 @@ def fit(
     """Train `network` as planned, writing into `run`.
 
     `start` is the time (`time.monotonic`) that `minutes` are counted from. `state` is what an earlier process saved: the
-    run then goes on from there, with the minutes that were left.
+    run then goes on from there, with the minutes that were left. One that has come to its end trains no further.
 
     Raises:
         InterruptedTrainingError: a signal asked to stop; the state is saved.
-        ConfigError: the state is of a run that has come to its end.
     """
     if plan.device.type == "cpu":
         keep_freed_memory()
-    trainer = _Trainer(network, dataset, plan, run, narrator)
-    if state is not None:
-        trainer.position = use_state(state, trainer.stepper, trainer.average)
-        if trainer.position.progress >= 1:
-            raise ConfigError(
-                f"{run.path}: this run has come to its end (step {trainer.position.step}). Train on from its model with "
-                f"--weights {run.model}, or start another run."
-            )
-        narrator.note(f"going on after step {trainer.position.step}")
-    return trainer.train(start)
+    with _told_how_to_go_on(run), told_worker_faults(plan.workers):
+        trainer = _Trainer(network, dataset, plan, run, narrator, state)
+        if state is not None:
+            narrator.note(f"going on after step {trainer.position.step}")
+        return trainer.train(start)

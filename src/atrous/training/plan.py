@@ -6,17 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from atrous.config import TrainConfig
+from atrous.catalogue import find_published
+from atrous.config import LENGTHS, TrainConfig
+from atrous.data.rare import RareClasses, find_rare
 from atrous.data.samples import Dataset
 from atrous.engines import choose_device
 from atrous.errors import ConfigError, DataError
 from atrous.foreign import FOREIGN_NETWORKS
 from atrous.models.deeplab import NETWORKS, is_network
-from atrous.origin import Origin
+from atrous.models.timm_backbone import PREFIX
+from atrous.origin import KINDS, Origin
 from atrous.preprocessing import Preprocessing
-from atrous.training.balance import class_weights
+from atrous.training.balance import class_weights, median_weights
+from atrous.training.norm_policy import Start, choose_norms
+from atrous.training.stages import Stage, stages_of
 from atrous.transforms import Augmentation
 
 __all__ = ["Facts", "Plan", "make_plan"]
@@ -26,31 +33,44 @@ Size = tuple[int, int]
 LIGHT: Mapping[str, Any] = {"separable": True, "aspp_channels": 128, "decoder_channels": 128}
 DEFAULT_MINUTES_CPU = 15.0
 DEFAULT_IMAGES_GPU = 60_000  # views; about VOC's 30,000 steps at batch 16 scaled to fine-tuning
+USUAL_SHORT_SIDE = 520  # torchvision's reference recipe, and the size at which its weights were measured
+LEAST_ENLARGED, MOST_ENLARGED = 1.15, 2.0
 CROP_SIDE = {"cpu": 352, "cuda": 513, "mps": 513}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the plan needs to know of the training images: their sizes, and the pixels of every class."""
+    """What the plan needs to know of the training images.
+
+    Their sizes, the pixels of every class, and which image holds which class, (images, K) bool.
+    """
 
     sizes: Sequence[Size]
     class_pixels: Sequence[int]
+    presence: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A run, decided. `reasons` are sentences for the user; `expected_steps` is exact for epochs, a guess for minutes."""
+    """A run, decided. `reasons` are sentences for the user; `expected_steps` is a guess only where minutes are given.
+
+    `config` has what was decided filled in, so that it gives this plan again, together with `start`: what the weights
+    fill. `network` are the arguments that build the network of the first stage.
+    """
 
     config: TrainConfig
     device: torch.device
     model: str
     network: dict[str, Any]
+    start: Start
     augmentation: Augmentation
     preprocessing: Preprocessing
     batch: int
     workers: int
     class_weights: tuple[float, ...] | None
+    rare: RareClasses | None
     freeze_stem: bool
+    stages: tuple[Stage, ...]
     expected_steps: int
     closing_seconds: float
     reasons: tuple[str, ...]
@@ -74,13 +94,27 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
     model, network = _model(config, device, origin, reasons)
     batch = _batch(config, device, len(samples), reasons)
     config = _length(config, device, len(samples), reasons)
-    crop = _crop(config, device, facts.sizes, reasons)
+    enlarge = _enlarge(config, facts.sizes, reasons)
+    crop = _crop(config, device, facts.sizes, enlarge, reasons)
     weights = _class_weights(config, facts.class_pixels, reasons)
+    rare = _rare(config, facts, dataset, reasons)
     freeze_stem = _freeze_stem(config, device, reasons)
-    if config.epochs is not None:
-        expected = max(1, math.ceil(config.epochs * len(samples) / batch))
-    else:
-        expected = max(1, round((config.minutes or 1) * 60 * (0.8 if device.type == "cpu" else 4)))
+    start = _start(config, model, origin)
+    normed, norms = choose_norms(
+        config.batch_norm,
+        network=network,
+        start=start,
+        part=math.ceil(batch / min(config.accumulate, batch)),
+        can_group=PREFIX not in model,
+        reasons=reasons,
+    )
+    stages = stages_of(config, norms)
+    if len(stages) > 1:
+        reasons.append(
+            f"the last {config.second_stage:.0%} of the run at output stride {config.second_stride}, rate "
+            f"{config.second_rate:g}, with frozen batch norm: the second stage of the DeepLabv3 paper"
+        )
+    expected = _expected_steps(config, device, len(samples), batch)
     workers = config.workers if config.workers is not None else _workers(device)
     reasons.append(
         f"images are read by {workers} processes of their own"
@@ -93,6 +127,7 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
             "network": network,
             "batch": batch,
             "crop": crop,
+            "enlarge": enlarge,
             "workers": workers,
             "freeze_stem": freeze_stem,
         }
@@ -101,29 +136,34 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         config=resolved,
         device=device,
         model=model,
-        network={**network, "num_classes": dataset.labels.num_classes},
-        augmentation=_augmentation(config, crop),
-        preprocessing=_preprocessing(origin, reasons),
+        network={**normed, "num_classes": dataset.labels.num_classes},
+        start=start,
+        augmentation=_augmentation(config, crop, enlarge),
+        preprocessing=_preprocessing(origin, enlarge, reasons),
         batch=batch,
         workers=workers,
         class_weights=weights,
+        rare=rare,
         freeze_stem=freeze_stem,
+        stages=stages,
         expected_steps=expected,
         closing_seconds=6.0,
         reasons=tuple(reasons),
     )
 
 
-def _augmentation(config: TrainConfig, crop: Size) -> Augmentation:
+def _augmentation(config: TrainConfig, crop: Size, enlarge: float) -> Augmentation:
     return Augmentation(
         crop_size=crop,
-        scale=config.scale,
+        scale=(config.scale[0] * enlarge, config.scale[1] * enlarge),
         flip=config.flip,
         rotation=config.rotation,
         brightness=config.brightness,
         contrast=config.contrast,
         saturation=config.saturation,
         tint=config.tint,
+        blur=config.blur,
+        jpeg=config.jpeg,
     )
 
 
@@ -174,7 +214,7 @@ def _batch(config: TrainConfig, device: torch.device, num_images: int, reasons: 
 
 
 def _length(config: TrainConfig, device: torch.device, num_images: int, reasons: list[str]) -> TrainConfig:
-    if config.epochs is not None or config.minutes is not None:
+    if any(getattr(config, name) is not None for name in LENGTHS):
         return config
     if device.type == "cpu":
         reasons.append(f"{DEFAULT_MINUTES_CPU:g} minutes: neither --epochs nor --minutes was given")
@@ -184,21 +224,40 @@ def _length(config: TrainConfig, device: torch.device, num_images: int, reasons:
     return config.model_copy(update={"epochs": epochs})
 
 
-def _crop(config: TrainConfig, device: torch.device, sizes: Sequence[Size], reasons: list[str]) -> Size:
+def _enlarge(config: TrainConfig, sizes: Sequence[Size], reasons: list[str]) -> float:
+    """The factor by which images are resized: as asked, or so that small ones show the network their thin things."""
+    if config.enlarge is not None:
+        if config.enlarge != 1:
+            reasons.append(f"images are resized {config.enlarge:g} times before the network, here and in prediction")
+        return config.enlarge
+    short = sorted(min(size) for size in sizes)[len(sizes) // 2]
+    factor = round(min(USUAL_SHORT_SIDE / short, MOST_ENLARGED), 2)
+    if factor < LEAST_ENLARGED:
+        return 1.0
+    reasons.append(
+        f"images are enlarged {factor:g} times before the network, here and in prediction: the middle one's short side has "
+        f"{short} pixels, usual are {USUAL_SHORT_SIDE}; thin things gain, prediction takes {factor**2:.1f} times as long "
+        "(--set enlarge=1 leaves them)"
+    )
+    return factor
+
+
+def _crop(config: TrainConfig, device: torch.device, sizes: Sequence[Size], enlarge: float, reasons: list[str]) -> Size:
     """The crop, (height, width): as asked, or of the images' shape with the usual number of pixels."""
-    largest = (max(height for height, _ in sizes), max(width for _, width in sizes))
+    largest = (max(height for height, _ in sizes) * enlarge, max(width for _, width in sizes) * enlarge)
     if config.crop is not None:
         reach = (round(largest[0] * config.scale[1]), round(largest[1] * config.scale[1]))
         if config.crop[0] > reach[0] and config.crop[1] > reach[1]:
             raise ConfigError(
                 f"--crop {config.crop[0]} {config.crop[1]} is larger than every image (the largest is "
-                f"{largest[0]}x{largest[1]}, at most {reach[0]}x{reach[1]} when scaled up {config.scale[1]:g} times); "
+                f"{round(largest[0])}x{round(largest[1])}, at most {reach[0]}x{reach[1]} when scaled up "
+                f"{config.scale[1]:g} times); "
                 f"the rest would be void. Give at most --crop {reach[0]} {reach[1]}."
             )
         return config.crop
     middle = sorted(sizes, key=lambda size: size[0] * size[1])[len(sizes) // 2]
     side = CROP_SIDE.get(device.type, 513)
-    shrink = min(1.0, side / math.sqrt(middle[0] * middle[1]))
+    shrink = min(enlarge, side / math.sqrt(middle[0] * middle[1]))
     height, width = (max(32, round(length * shrink / 16) * 16) for length in middle)
     reasons.append(
         f"crop {height}x{width}: the shape of the middle image ({middle[0]}x{middle[1]}), "
@@ -207,13 +266,12 @@ def _crop(config: TrainConfig, device: torch.device, sizes: Sequence[Size], reas
     return height, width
 
 
-def _preprocessing(origin: Origin, reasons: list[str]) -> Preprocessing:
-    """That of the model file the weights come from, else ImageNet's; images enter at their own size."""
-    if origin.preprocessing is None:
-        return Preprocessing()
-    if origin.preprocessing != Preprocessing():
+def _preprocessing(origin: Origin, enlarge: float, reasons: list[str]) -> Preprocessing:
+    """That of the model file the weights come from, else ImageNet's; images enter at their own size, or enlarged."""
+    plain = replace(origin.preprocessing or Preprocessing(), resize="none", resize_to=None, resize_scale=None)
+    if plain != Preprocessing():
         reasons.append("pixels are scaled as the weights' model file says, not by ImageNet's mean")
-    return replace(origin.preprocessing, resize="none", resize_to=None)
+    return plain if enlarge == 1 else replace(plain, resize="scale", resize_scale=enlarge)
 
 
 def _freeze_stem(config: TrainConfig, device: torch.device, reasons: list[str]) -> bool:
@@ -231,12 +289,47 @@ def _freeze_stem(config: TrainConfig, device: torch.device, reasons: list[str]) 
 def _class_weights(config: TrainConfig, pixels: Sequence[int], reasons: list[str]) -> tuple[float, ...] | None:
     if config.class_weights == "none":
         return None
-    weights = class_weights(pixels)
+    balanced = config.class_weights == "balanced"
+    weights = class_weights(pixels) if balanced else median_weights(pixels)
+    rule = "one over the root of each class's share" if balanced else "the median class's share over each class's share"
     reasons.append(
-        f"class weights {min(weights):.2f} to {max(weights):.2f}: by one over the root of each class's share of pixels; "
+        f"class weights {min(weights):.2f} to {max(weights):.2f}: by {rule} of pixels; "
         f"{config.untilt:.0%} of their tilt is taken back from the finished model"
     )
     return weights
+
+
+def _rare(config: TrainConfig, facts: Facts, dataset: Dataset, reasons: list[str]) -> RareClasses | None:
+    """The rare classes, where crops are laid on them or they are pasted."""
+    if not config.rare_crops and not config.paste:
+        return None
+    rare = find_rare(np.asarray(facts.class_pixels, np.int64), facts.presence)
+    uses = {"crops are laid on them": config.rare_crops, "they are pasted into views": config.paste}
+    what = ", ".join(f"{share:.0%} of {use}" if share else "" for use, share in uses.items() if share)
+    if rare is None:
+        reasons.append(f"no class is rare (under half of an even share of the pixels), so none is favoured ({what})")
+        return None
+    names = [name for name, chance in zip(dataset.labels.names, rare.chances, strict=True) if chance]
+    reasons.append(f"rare classes ({', '.join(names)}): under half of an even share of the pixels; {what}")
+    return rare
+
+
+def _start(config: TrainConfig, model: str, origin: Origin) -> Start:
+    """What of the network the weights fill."""
+    if config.weights == "none":
+        return "nothing"
+    if config.weights in KINDS:
+        published = find_published(model, kind=KINDS[config.weights])  # pyright: ignore[reportArgumentType]
+        return "backbone" if published is None else published.kind
+    return "network" if origin.model == model else "backbone"
+
+
+def _expected_steps(config: TrainConfig, device: torch.device, num_images: int, batch: int) -> int:
+    if config.steps is not None:
+        return config.steps
+    if config.epochs is not None:
+        return max(1, math.ceil(config.epochs * num_images / batch))
+    return max(1, round((config.minutes or 1) * 60 * (0.8 if device.type == "cpu" else 4)))
 
 
 def _workers(device: torch.device) -> int:

@@ -1,5 +1,6 @@
 """Where a run stands, and everything that must come back for it to go on as if nothing had happened."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,24 +9,30 @@ import torch
 
 from atrous.errors import WeightsError
 from atrous.optim import WeightAverage
-from atrous.training.steps import Stepper
+from atrous.training.steps import Stepper, StepStats
 
 __all__ = ["Position", "take_state", "use_state"]
 
 FORMAT_VERSION = 1
+SMOOTHING = 0.95
 
 
 @dataclass
 class Position:
     """Where a run stands: numbers only.
 
-    `step` steps are done; `loss` is their smoothed loss. `trained_seconds` is the time since the first step and
-    `whole_seconds` since the start. `best_miou` is that of the model file, `stale` counts validations since.
+    `step` steps are done, the last in stage number `stage`; `loss` is their smoothed loss and `gradient_norm` the
+    smoothed norm of their gradients. `due` says that the validation after the last step has still to be made.
+    `trained_seconds` is the time since the first step and `whole_seconds` since the start. `best_miou` is that of the
+    model file, `stale` counts validations since.
     """
 
     validations: int
     step: int = 0
+    stage: int = 0
     loss: float = 0.0
+    gradient_norm: float = 0.0
+    due: bool = False
     progress: float = 0.0
     trained_seconds: float = 0.0
     whole_seconds: float = 0.0
@@ -33,9 +40,12 @@ class Position:
     stale: int = 0
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
-    def add(self, loss: float, *, smoothing: float) -> None:
-        """Count one more step with its loss."""
-        self.loss = loss if self.step == 0 else smoothing * self.loss + (1 - smoothing) * loss
+    def add(self, stats: StepStats) -> None:
+        """Count one more step."""
+        keep = SMOOTHING if self.step else 0.0
+        self.loss = keep * self.loss + (1 - keep) * stats.loss
+        if math.isfinite(stats.gradient_norm):  # a scaled gradient may overflow; then its step is left out
+            self.gradient_norm = keep * self.gradient_norm + (1 - keep) * stats.gradient_norm
         self.step += 1
 
     def judge(self, row: dict[str, Any], *, miou: float | None) -> bool:

@@ -4,14 +4,16 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from atrous.errors import ConfigError, OutputError
-from atrous.files import make_folder, write_atomically
+from atrous.errors import ConfigError, OutputError, WeightsError
+from atrous.files import TEMPORARY_PREFIX, land, make_folder, write_atomically
+from atrous.states import load_state, save_state
 
 __all__ = ["RunFolder", "new_run_folder"]
 
@@ -29,13 +31,38 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The folder of the newest state, best or not."""
+        """The folder of the newest states, best or not."""
         return self.path / "last"
 
     @property
     def state(self) -> Path:
         """Everything that resuming needs, in one file."""
         return self.last / "state.safetensors"
+
+    @property
+    def previous_state(self) -> Path:
+        """The state that was saved before, should the newest be damaged."""
+        return self.last / "previous.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """The scores of the best model; the last file but the page that a run writes."""
+        return self.path / "metrics.json"
+
+    @property
+    def curves(self) -> Path:
+        """The picture of the curves so far."""
+        return self.path / "curves.png"
+
+    @property
+    def worst(self) -> Path:
+        """The folder of pictures of the worst validation images."""
+        return self.path / "worst"
+
+    @property
+    def board(self) -> Path:
+        """The folder of TensorBoard's files."""
+        return self.path / "tensorboard"
 
     @property
     def report(self) -> Path:
@@ -65,17 +92,67 @@ class RunFolder:
             raise ConfigError(f"{path} is not a run's configuration of format version 1. Check --resume.")
         return document
 
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        """Write a state; the one before is kept beside it.
+
+        Whenever this is killed, and wherever the disk is full, one of the two files is whole.
+
+        Raises:
+            OutputError: it cannot be written; what was saved before is still there.
+        """
+        make_folder(self.last)
+        newest = self.last / "next.safetensors"
+        try:
+            save_state(newest, state)
+            if self.state.exists():
+                land(self.state, self.previous_state)
+            land(newest, self.state)
+        finally:
+            with suppress(OSError):
+                newest.unlink(missing_ok=True)
+
+    def has_state(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.state.exists() or self.previous_state.exists()
+
+    def read_state(self, say: Callable[[str], None]) -> dict[str, Any] | None:
+        """Read the newest state that is whole, None where none was saved; `say` hears of a damaged one.
+
+        Raises:
+            WeightsError: there are states, but none is whole.
+        """
+        fault: WeightsError | None = None
+        for path in (self.state, self.previous_state):
+            if not path.exists():
+                continue
+            try:
+                return load_state(path)
+            except WeightsError as error:
+                fault = fault or error
+                say(f"{error} The state before it is tried.")
+        if fault is not None:
+            raise fault
+        return None
+
+    def clean(self) -> None:
+        """Remove unfinished files that a killed process left; only the owner of the run may do that."""
+        for folder in (self.path, self.last, self.worst):
+            for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+                if path.suffix != ".lock":
+                    with suppress(OSError):
+                        path.unlink()
+
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write `metrics.json`."""
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(self.path / "metrics.json", (text + "\n").encode())
+        write_atomically(self.metrics, (text + "\n").encode())
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write `history.csv`: one row a validation."""
         if not rows:
             return
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(stream, fieldnames=list(rows[-1]), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.path / "history.csv", stream.getvalue().encode())

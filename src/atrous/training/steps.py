@@ -1,5 +1,6 @@
-"""One training step."""
+"""One training step: the loss of its images, computed in one part or several, its gradient, and the move."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -7,12 +8,12 @@ import torch
 from torch import Tensor
 
 from atrous.data.loader import Batch
-from atrous.errors import TrainingError
-from atrous.losses import resized_cross_entropy
+from atrous.errors import DivergedError
+from atrous.losses import Loss
 from atrous.models.deeplab import DeepLab
 from atrous.optim import trainable
 
-__all__ = ["Precision", "Stepper", "choose_precision"]
+__all__ = ["Precision", "StepStats", "Stepper", "choose_precision"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,14 @@ class Precision:
     name: str
     autocast: torch.dtype | None
     scaled: bool
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """The loss of a step's images, and the norm of its gradient before clipping."""
+
+    loss: float
+    gradient_norm: float
 
 
 def choose_precision(device: torch.device) -> Precision:
@@ -34,68 +43,84 @@ def choose_precision(device: torch.device) -> Precision:
 
 
 class Stepper:
-    """Computes the loss of a batch, its gradients, and moves the weights."""
+    """Computes the loss of a batch, its gradients, and moves the weights.
+
+    With `parts` above 1 the batch is computed in so many parts, one after the other. The loss is the mean over all valid
+    pixels of the batch, not the mean of the parts' means; only batch norm's statistics are those of each part.
+    """
 
     def __init__(
         self,
         network: DeepLab,
         optimizer: torch.optim.Optimizer,
         *,
+        loss: Loss,
         precision: Precision,
         device: torch.device,
-        ignore_index: int,
-        class_weights: Tensor | None = None,
         auxiliary_weight: float = 0.0,
         clip: float = 0.0,
+        parts: int = 1,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
+        self.loss = loss
         self.precision = precision
         self.device = device
-        self.ignore_index = ignore_index
-        self.class_weights = class_weights
         self.auxiliary_weight = auxiliary_weight
         self.clip = clip
+        self.parts = parts
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.scaled)
 
-    def step(self, batch: Batch, *, number: int) -> float:
-        """Take one step and return the loss of the batch.
+    def step(self, batch: Batch, *, number: int) -> StepStats:
+        """Take one step.
 
         Raises:
-            TrainingError: the loss is not finite; names the step and the images.
+            DivergedError: the loss or its gradient is not finite; names the step and the images. The weights are as
+                they were before the step.
         """
-        batch = batch.to(self.device)
-        with self._autocast():
-            loss = self._loss(batch)
-        value = loss.detach()
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        value = torch.zeros((), device=self.device)
+        images, masks = (tensor.chunk(min(self.parts, len(tensor))) for tensor in (batch.image, batch.mask))
+        masks = [mask.to(self.device, non_blocking=True) for mask in masks]
+        weights = self.loss.weights(masks)
+        for image, mask in zip(images, masks, strict=True):
+            with self._autocast():
+                share = self._share(image.to(self.device, non_blocking=True), mask, weights)
+            self.scaler.scale(share).backward()
+            value += share.detach()
+        self.scaler.unscale_(self.optimizer)
+        parameters = trainable(self.network)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        stats = StepStats(float(value), float(norm))
+        self._check(stats, batch, number)
         if self.clip:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(trainable(self.network), self.clip)
-        result = float(value)
-        if result != result or result in (float("inf"), float("-inf")):
-            raise TrainingError(
-                f"the loss became {result} at step {number} (images: {', '.join(batch.names[:4])}"
-                f"{', ...' if len(batch.names) > 4 else ''}); a finite number was expected. Weights were not changed by "
-                "this step. Lower the rate (--set rate=...), clip gradients (--set clip=1), or look at these images."
-            )
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return result
+        return stats
 
-    def _loss(self, batch: Batch) -> Tensor:
-        features = self.network.features(batch.image)
-        loss = self._at_full_size(self.network.classifier(features), batch)
+    def _share(self, image: Tensor, mask: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+        """What a part adds to the loss, at the masks' own resolution.
+
+        Shrinking the masks instead costs 1.2 points (v3 paper, section 4.1).
+        """
+        features = self.network.features(image)
+        share = self.loss.share(self.network.classifier(features), mask, weights)
         if self.auxiliary_weight and self.network.aux_classifier is not None:
-            auxiliary = self._at_full_size(self.network.aux_classifier(features), batch)
-            loss = loss + self.auxiliary_weight * auxiliary
-        return loss
+            auxiliary = self.loss.share(self.network.aux_classifier(features), mask, weights)
+            share = share + self.auxiliary_weight * auxiliary
+        return share
 
-    def _at_full_size(self, coarse: Tensor, batch: Batch) -> Tensor:
-        """The loss at the masks' own resolution (v3 paper, section 4.1: shrinking the masks instead costs 1.2 points)."""
-        return resized_cross_entropy(
-            coarse, batch.mask, ignore_index=self.ignore_index, class_weights=self.class_weights
+    def _check(self, stats: StepStats, batch: Batch, number: int) -> None:
+        """Raise where a number is not finite; a scaled gradient may overflow, for then the scaler skips the step."""
+        if math.isfinite(stats.loss) and (math.isfinite(stats.gradient_norm) or self.precision.scaled):
+            return
+        what = "gradient's norm" if math.isfinite(stats.loss) else "loss"
+        found = stats.gradient_norm if math.isfinite(stats.loss) else stats.loss
+        raise DivergedError(
+            f"the {what} became {found} at step {number} (images: {', '.join(batch.names[:4])}"
+            f"{', ...' if len(batch.names) > 4 else ''}); a finite number was expected. Weights were not changed by "
+            "this step. Lower the rate (--set rate=...), clip gradients (--set clip=1), or look at these images."
         )
 
     def _autocast(self) -> AbstractContextManager[object]:
