@@ -138,6 +138,22 @@ def test_a_factor_scales_both_sides(factor: float, size: tuple[int, int], expect
     assert preprocessing.prepare(np.zeros((*size, 3), np.uint8)).shape == (*expected, 3)
 
 
+def test_inputs_are_filled_up_to_whole_strides_with_the_neutral_colour() -> None:
+    preprocessing = Preprocessing(pad_to=16, resize="scale", resize_scale=1.5)
+    image = np.random.default_rng(3).integers(0, 256, (50, 33, 3), np.uint8)
+    content, whole = preprocessing.size_for((50, 33)), preprocessing.input_size((50, 33))
+    assert (content, whole) == ((75, 50), (80, 64))
+    assert preprocessing.cover((50, 33)) == (75 / 80, 50 / 64)
+    prepared = preprocessing.prepare(image)
+    assert prepared.shape == (80, 64, 3)
+    np.testing.assert_array_equal(prepared[:75, :50], preprocessing.normalise(preprocessing.resized(image)))
+    assert not prepared[75:].any()
+    assert not prepared[:, 50:].any()
+    assert Preprocessing(pad_to=16).prepare(image[:48, :32]).shape == (48, 32, 3)
+    with pytest.raises(ValueError, match="pad_to"):
+        Preprocessing(pad_to=0)
+
+
 @pytest.mark.parametrize(("rule", "factor"), [("none", 2.0), ("scale", None), ("scale", 0.01), ("scale", 11.0)])
 def test_a_rule_and_its_factor_belong_together(rule: str, factor: float | None) -> None:
     with pytest.raises(ValueError, match="resize rule"):

@@ -73,6 +73,7 @@ class PreprocessingPart(_Part):
     resize: Literal["none", "longest side", "scale"]
     resize_to: int | None = None
     resize_scale: FiniteFloat | None = None
+    pad_to: int = 1
 
 
 class Header(_Part):

@@ -42,7 +42,7 @@ class TrainConfig(BaseModel):
     )
     crop: tuple[int, int] | None = Field(None, description="height and width of the training crops, pixels")
     enlarge: float | None = Field(
-        None, ge=0.5, le=4, description="factor by which images are resized before the network, in prediction too"
+        None, ge=0.5, le=4, description="factor by which whole images are resized before the network, in prediction"
     )
     seed: int = Field(0, ge=0, description="key of all randomness, with epoch and image")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")

@@ -3,6 +3,7 @@
 For now there is PyTorch alone, in float32, so every score is the plain module's.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from atrous.errors import ConfigError
 from atrous.models.deeplab import DeepLab
 
 __all__ = [
+    "Coarse",
     "Engine",
     "TorchEngine",
     "best_class",
@@ -23,6 +25,23 @@ __all__ = [
     "probabilities",
     "resize_logits",
 ]
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """Logits (1, K, h, w) float32 at the network's own stride, and how they lie over the image.
+
+    `cover` is the share of the map's height and width, from the top left, that the image fills; the rest lies over what
+    its input was filled up with.
+    """
+
+    logits: Tensor
+    cover: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.logits.shape[1]
 
 
 class Engine(Protocol):
@@ -34,6 +53,9 @@ class Engine(Protocol):
     def coarse_logits(self, image: NDArray[np.float32]) -> Tensor:
         """Logits (1, K, h, w) float32 at the network's own stride, of one normalised image (H, W, C)."""
         ...
+
+
+ROUNDING = 1e-9  # a last row must not be lost because a product of two roundings is just below a whole number
 
 
 class TorchEngine:
@@ -60,9 +82,20 @@ class TorchEngine:
 
 
 @torch.inference_mode()
-def resize_logits(coarse: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize logits (1, K, h, w) bilinearly (half-pixel centres) to (1, K, height, width)."""
-    return functional.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+def resize_logits(coarse: Coarse, size: tuple[int, int]) -> Tensor:
+    """Resize logits bilinearly (half-pixel centres) to the image's `size`: (1, K, height, width)."""
+    logits = coarse.logits
+    if coarse.cover == (1.0, 1.0):
+        return functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    # The whole map to the size that its input would have at the image's scale, whole pixels or not; then the image's part.
+    factors = tuple(
+        length / share / points * (1 + ROUNDING)
+        for length, share, points in zip(size, coarse.cover, logits.shape[-2:], strict=True)
+    )
+    whole = functional.interpolate(
+        logits, scale_factor=factors, mode="bilinear", align_corners=False, recompute_scale_factor=False
+    )
+    return whole[..., : size[0], : size[1]]
 
 
 @torch.inference_mode()
@@ -72,12 +105,12 @@ def best_class(logits: Tensor) -> NDArray[np.integer]:
     return best.cpu().numpy().astype(np.uint8 if logits.shape[1] <= 256 else np.uint16)
 
 
-def label_map(coarse: Tensor, size: tuple[int, int]) -> NDArray[np.integer]:
-    """The best class of every pixel at `size` (height, width), of logits (1, K, h, w)."""
+def label_map(coarse: Coarse, size: tuple[int, int]) -> NDArray[np.integer]:
+    """The best class of every pixel of an image of `size` (height, width)."""
     return best_class(resize_logits(coarse, size))
 
 
-def probabilities(coarse: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
+def probabilities(coarse: Coarse, size: tuple[int, int]) -> NDArray[np.float32]:
     """The softmax of the resized logits: (K, height, width) float32."""
     return resize_logits(coarse, size)[0].softmax(dim=0).cpu().numpy()
 

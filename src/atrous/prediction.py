@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from atrous import checkpoint
-from atrous.engines import Engine, TorchEngine, choose_device, label_map, probabilities
+from atrous.engines import Coarse, Engine, TorchEngine, choose_device, label_map, probabilities
 from atrous.errors import MissingExtraError, WeightsError
 from atrous.images import read_image, write_image, write_mask
 from atrous.labels import VOC, Labels
@@ -36,7 +36,7 @@ class Prediction:
     `label_map` is (H, W) uint8 (uint16 above 256 classes), at the image's own size.
     """
 
-    def __init__(self, image: ImageArray, coarse: Tensor, labels: Labels, *, path: Path | None = None) -> None:
+    def __init__(self, image: ImageArray, coarse: Coarse, labels: Labels, *, path: Path | None = None) -> None:
         self.image = image
         self.labels = labels
         self.path = path
@@ -139,9 +139,10 @@ class Model:
         pixels = read_image(path) if path is not None else _as_pixels(image)  # pyright: ignore[reportArgumentType]
         return Prediction(pixels, self.coarse_logits(pixels), self.labels, path=path)
 
-    def coarse_logits(self, image: ImageArray) -> Tensor:
-        """Logits (1, K, h, w) float32 at the network's own stride, of an image (H, W, 3) uint8."""
-        return self.engine.coarse_logits(self.preprocessing.prepare(image))
+    def coarse_logits(self, image: ImageArray) -> Coarse:
+        """Logits at the network's own stride, of an image (H, W, 3) uint8."""
+        logits = self.engine.coarse_logits(self.preprocessing.prepare(image))
+        return Coarse(logits, self.preprocessing.cover((image.shape[0], image.shape[1])))
 
     def save(self, path: str | Path) -> None:
         """Write a model file. Only for networks that atrous built; another module is an error that says so."""

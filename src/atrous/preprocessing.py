@@ -25,6 +25,8 @@ class Preprocessing:
     A value v of band c becomes (f - mean[c]) / std[c], where f is v as a fraction of the value range: 0 for its lower
     and 1 for its upper end. With `resize` "none" images enter at their own size; with "longest side" they are resized
     first, so that their longer side has `resize_to` pixels; with "scale", to `resize_scale` times their size.
+    Last, height and width are filled up to multiples of `pad_to`, at the bottom and at the right, with the neutral colour:
+    then all maps of a network have whole strides, as they had in training, and none is stretched.
 
     Raises:
         ValueError: values that contradict each other, e.g. three means for four bands.
@@ -44,6 +46,8 @@ class Preprocessing:
     """Pixels of the longest side; None for another rule."""
     resize_scale: float | None = None
     """The factor of both sides, 0.1 to 10; None for another rule."""
+    pad_to: int = 1
+    """What height and width of the network's input are multiples of, 1 to 256; 1 leaves them."""
 
     def __post_init__(self) -> None:
         if self.bands < 1 or len(self.mean) != self.bands or len(self.std) != self.bands:
@@ -64,6 +68,9 @@ class Preprocessing:
         if (self.resize == "scale") != (factor is not None) or (factor is not None and not 0.1 <= factor <= 10):
             raise ValueError(f"resize rule {self.resize!r} with factor {factor}; only 'scale' has one, from 0.1 to 10")
 
+        if not 1 <= self.pad_to <= 256:
+            raise ValueError(f"pad_to is {self.pad_to}; expected 1 to 256")
+
     def standardise(self, fractions: NDArray[np.floating]) -> NDArray[np.floating]:
         """(f - mean) / std of fractions of the value range (..., bands), in float64."""
         return (fractions - np.asarray(self.mean)) / np.asarray(self.std)
@@ -74,12 +81,18 @@ class Preprocessing:
         return low + np.asarray(self.mean) * (high - low)
 
     def prepare(self, image: NDArray[np.integer | np.floating]) -> NDArray[np.float32]:
-        """The network's input for an image (H, W, bands) as it was read: resized by the rule, then normalised.
+        """The network's input for an image (H, W, bands) as it was read: resized by the rule, normalised, filled up.
 
         Raises:
             ImageError: an image with another number of bands.
         """
-        return self.normalise(self.resized(image))
+        content = self.normalise(self.resized(image))
+        height, width = self.input_size((image.shape[0], image.shape[1]))
+        if (height, width) == content.shape[:2]:
+            return content
+        padded = np.zeros((height, width, self.bands), np.float32)
+        padded[: content.shape[0], : content.shape[1]] = content
+        return padded
 
     def resized(self, image: NDArray[np.integer | np.floating]) -> NDArray[np.integer | np.floating]:
         """The image (H, W, bands) at the size that the rule asks for, in its own type.
@@ -101,8 +114,18 @@ class Preprocessing:
             result = np.rint(result)
         return result.astype(image.dtype, copy=False)
 
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the network's input for an image of `size` (height, width)."""
+        height, width = (-(-length // self.pad_to) * self.pad_to for length in self.size_for(size))
+        return height, width
+
+    def cover(self, size: tuple[int, int]) -> tuple[float, float]:
+        """The share of the input's height and width, from the top left, that an image of `size` fills."""
+        content, whole = self.size_for(size), self.input_size(size)
+        return content[0] / whole[0], content[1] / whole[1]
+
     def size_for(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width that an image of `size` (height, width) has when it enters the network."""
+        """Height and width to which the rule resizes an image of `size` (height, width)."""
         if self.resize_scale is not None:
             return max(1, round(size[0] * self.resize_scale)), max(1, round(size[1] * self.resize_scale))
         if self.resize_to is None:

@@ -57,7 +57,8 @@ PAPER = Recipe(
     good_for="the published numbers: VOC-sized data, a GPU, days",
     # Stage 1: stride 16, batch norm trained, rate 0.007. Stage 2: from there at stride 8, batch norm frozen, rate 0.001,
     # as many steps again. 46 epochs are 30,000 steps of 16 on the 10,582 images of VOC's trainaug. Network of table 5
-    # (multi-grid 1, 2, 4; image pooling); weight decay of the code for ResNets.
+    # (multi-grid 1, 2, 4; image pooling); weight decay of the code for ResNets. The paper's crops of 513 belong to grids
+    # with aligned corners; ours have half-pixel centres, where whole strides fit 512.
     source="DeepLabv3, arXiv 1706.05587, sections 4 and 4.1; tensorflow/models research/deeplab",
     settings={
         "model": "deeplabv3_resnet101",
@@ -65,7 +66,7 @@ PAPER = Recipe(
         "output_stride": 16,
         "epochs": 92,
         "batch": 16,
-        "crop": (513, 513),
+        "crop": (512, 512),
         "optimizer": "sgd",
         "rate": 0.007,
         "head_factor": 1.0,

@@ -149,7 +149,7 @@ def test_a_crop_larger_than_every_image(atrous, scenes):
     code, _, err = atrous("train", scenes, *TINY_NETWORK, "--epochs", "1", "--crop", "900", "900")
     assert code == 2
     assert "larger than every image" in err
-    assert "--crop 256 384" in err  # twice enlarged, twice scaled up
+    assert "--crop 128 192" in err
 
 
 def test_a_batch_larger_than_the_set(atrous, scenes):

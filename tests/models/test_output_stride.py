@@ -35,8 +35,9 @@ def placewise(network: DeepLab) -> DeepLab:
 
 @pytest.mark.parametrize(("name", "settings"), CASES, ids=str)
 def test_denser_logits_contain_the_sparser(name: str, settings: dict[str, object]) -> None:
-    trained = placewise(build_fixed(name, num_classes=2, output_stride=16, **settings))
-    image = fixed_numbers((1, 3, *SIZE), 3)
+    # In float64: a hundred layers of fixed numbers enlarge float32's rounding, more on some processors than on others.
+    trained = placewise(build_fixed(name, num_classes=2, output_stride=16, **settings)).double()
+    image = fixed_numbers((1, 3, *SIZE), 3).double()
     with torch.inference_mode():
         maps = {stride: trained.with_output_stride(stride).coarse_logits(image) for stride in (32, 16, 8)}
         assert torch.equal(maps[16], trained.coarse_logits(image))
@@ -44,7 +45,7 @@ def test_denser_logits_contain_the_sparser(name: str, settings: dict[str, object
         step = 32 // stride
         assert maps[stride].shape[-1] == (SIZE[1] - 1) // stride + 1
         torch.testing.assert_close(
-            maps[stride][..., ::step, ::step], maps[32], rtol=1e-4, atol=1e-5 * maps[32].std().item()
+            maps[stride][..., ::step, ::step], maps[32], rtol=1e-9, atol=1e-9 * maps[32].std().item()
         )
 
 

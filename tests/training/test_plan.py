@@ -54,15 +54,21 @@ def test_the_backbone_of_the_weights_decides_the_model(tmp_path):
 def test_pixels_are_scaled_as_the_weights_were_trained(tmp_path):
     half = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resize="longest side", resize_to=513)
     made = plan(tmp_path, {"enlarge": 1}, origin=Origin(model="deeplabv3_resnet18", preprocessing=half))
-    assert made.preprocessing == Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    assert made.preprocessing == Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), pad_to=16)
     assert any("pixels are scaled" in reason for reason in made.reasons)
-    assert plan(tmp_path, {"enlarge": 1}).preprocessing == Preprocessing()
+    assert plan(tmp_path, {"enlarge": 1}).preprocessing == Preprocessing(pad_to=16)
+
+
+def test_inputs_have_whole_strides_only_where_crops_have_them(tmp_path):
+    assert plan(tmp_path, {"crop": (321, 321)}).preprocessing.pad_to == 1
+    assert any("no multiple of 16" in reason for reason in plan(tmp_path, {"crop": (321, 320)}).reasons)
 
 
 def test_small_images_are_enlarged_in_training_and_prediction(tmp_path):
     made = plan(tmp_path)
     assert made.preprocessing.size_for((360, 480)) == (518, 691)
-    assert made.augmentation.scale == (0.5 * 1.44, 2 * 1.44)
+    assert made.preprocessing.input_size((360, 480)) == (528, 704)
+    assert made.augmentation.scale == (0.5, 2)
     assert made.config.crop == (304, 400)
     assert any("enlarged 1.44 times" in reason for reason in made.reasons)
     for sizes, factor in (([(500, 800)], 1), ([(1024, 2048)], 1), ([(64, 96)], 2)):
@@ -134,7 +140,7 @@ def test_a_plan_is_made_again_from_what_it_decided(tmp_path):
 
 
 def test_the_papers_second_stage(tmp_path):
-    made = plan(tmp_path, recipe="paper", settings={"crop": (321, 321)})
+    made = plan(tmp_path, recipe="paper", settings={"crop": (320, 320)})
     first, second = made.stages
     assert (first.rate, first.norms, first.start, first.end) == (0.007, "none", 0, 0.5)
     assert (second.rate, second.norms, second.output_stride, second.end) == (0.001, "all", 8, 1)
@@ -158,7 +164,7 @@ def test_rare_classes_are_named_where_they_are_favoured(tmp_path):
     ("settings", "message"),
     [
         ({"batch": 21}, "training set of 20 images"),
-        ({"crop": (1100, 1500)}, "larger than every image"),
+        ({"crop": (900, 1200)}, "larger than every image"),
         ({"model": "deeplabv4"}, "not known"),
         ({"device": "cuda:99"}, "cannot be used here"),
     ],

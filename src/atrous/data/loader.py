@@ -212,11 +212,12 @@ def told_worker_faults(workers: int) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if not workers or "DataLoader" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # Pictures in shared memory are handed over by their maker, so a dead one may also show as a broken connection.
+        if not workers or (isinstance(error, RuntimeError) and "DataLoader" not in str(error)):
             raise
         _kill_children()
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise TrainingError(
             f"a process that reads images is gone ({reason}); expected all {workers} to work. It was killed, ran out of "
             "memory or shared memory, or waits for its disk. Give it more memory, or read in the training process: "

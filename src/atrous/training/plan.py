@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,19 +23,16 @@ from atrous.origin import KINDS, Origin
 from atrous.preprocessing import Preprocessing
 from atrous.training.balance import class_weights, median_weights
 from atrous.training.norm_policy import Start, choose_norms
+from atrous.training.sizes import Size, choose_crop, choose_enlargement, choose_preprocessing
 from atrous.training.stages import Stage, stages_of
 from atrous.transforms import Augmentation
 
 __all__ = ["Facts", "Plan", "make_plan"]
 
-Size = tuple[int, int]
 
 LIGHT: Mapping[str, Any] = {"separable": True, "aspp_channels": 128, "decoder_channels": 128}
 DEFAULT_MINUTES_CPU = 15.0
 DEFAULT_IMAGES_GPU = 60_000  # views; about VOC's 30,000 steps at batch 16 scaled to fine-tuning
-USUAL_SHORT_SIDE = 520  # torchvision's reference recipe, and the size at which its weights were measured
-LEAST_ENLARGED, MOST_ENLARGED = 1.15, 2.0
-CROP_SIDE = {"cpu": 352, "cuda": 513, "mps": 513}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +91,8 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
     model, network = _model(config, device, origin, reasons)
     batch = _batch(config, device, len(samples), reasons)
     config = _length(config, device, len(samples), reasons)
-    enlarge = _enlarge(config, facts.sizes, reasons)
-    crop = _crop(config, device, facts.sizes, enlarge, reasons)
+    enlarge = choose_enlargement(config, facts.sizes, reasons)
+    crop = choose_crop(config, device, facts.sizes, reasons)
     weights = _class_weights(config, facts.class_pixels, reasons)
     rare = _rare(config, facts, dataset, reasons)
     freeze_stem = _freeze_stem(config, device, reasons)
@@ -138,8 +135,8 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         model=model,
         network={**normed, "num_classes": dataset.labels.num_classes},
         start=start,
-        augmentation=_augmentation(config, crop, enlarge),
-        preprocessing=_preprocessing(origin, enlarge, reasons),
+        augmentation=_augmentation(config, crop),
+        preprocessing=choose_preprocessing(origin, crop, enlarge, reasons),
         batch=batch,
         workers=workers,
         class_weights=weights,
@@ -152,10 +149,10 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
     )
 
 
-def _augmentation(config: TrainConfig, crop: Size, enlarge: float) -> Augmentation:
+def _augmentation(config: TrainConfig, crop: Size) -> Augmentation:
     return Augmentation(
         crop_size=crop,
-        scale=(config.scale[0] * enlarge, config.scale[1] * enlarge),
+        scale=config.scale,
         flip=config.flip,
         rotation=config.rotation,
         brightness=config.brightness,
@@ -222,56 +219,6 @@ def _length(config: TrainConfig, device: torch.device, num_images: int, reasons:
     epochs = min(max(round(DEFAULT_IMAGES_GPU / num_images), 5), 200)
     reasons.append(f"{epochs} epochs: about {DEFAULT_IMAGES_GPU:,} views of {num_images:,} images")
     return config.model_copy(update={"epochs": epochs})
-
-
-def _enlarge(config: TrainConfig, sizes: Sequence[Size], reasons: list[str]) -> float:
-    """The factor by which images are resized: as asked, or so that small ones show the network their thin things."""
-    if config.enlarge is not None:
-        if config.enlarge != 1:
-            reasons.append(f"images are resized {config.enlarge:g} times before the network, here and in prediction")
-        return config.enlarge
-    short = sorted(min(size) for size in sizes)[len(sizes) // 2]
-    factor = round(min(USUAL_SHORT_SIDE / short, MOST_ENLARGED), 2)
-    if factor < LEAST_ENLARGED:
-        return 1.0
-    reasons.append(
-        f"images are enlarged {factor:g} times before the network, here and in prediction: the middle one's short side has "
-        f"{short} pixels, usual are {USUAL_SHORT_SIDE}; thin things gain, prediction takes {factor**2:.1f} times as long "
-        "(--set enlarge=1 leaves them)"
-    )
-    return factor
-
-
-def _crop(config: TrainConfig, device: torch.device, sizes: Sequence[Size], enlarge: float, reasons: list[str]) -> Size:
-    """The crop, (height, width): as asked, or of the images' shape with the usual number of pixels."""
-    largest = (max(height for height, _ in sizes) * enlarge, max(width for _, width in sizes) * enlarge)
-    if config.crop is not None:
-        reach = (round(largest[0] * config.scale[1]), round(largest[1] * config.scale[1]))
-        if config.crop[0] > reach[0] and config.crop[1] > reach[1]:
-            raise ConfigError(
-                f"--crop {config.crop[0]} {config.crop[1]} is larger than every image (the largest is "
-                f"{round(largest[0])}x{round(largest[1])}, at most {reach[0]}x{reach[1]} when scaled up "
-                f"{config.scale[1]:g} times); "
-                f"the rest would be void. Give at most --crop {reach[0]} {reach[1]}."
-            )
-        return config.crop
-    middle = sorted(sizes, key=lambda size: size[0] * size[1])[len(sizes) // 2]
-    side = CROP_SIDE.get(device.type, 513)
-    shrink = min(enlarge, side / math.sqrt(middle[0] * middle[1]))
-    height, width = (max(32, round(length * shrink / 16) * 16) for length in middle)
-    reasons.append(
-        f"crop {height}x{width}: the shape of the middle image ({middle[0]}x{middle[1]}), "
-        f"at most about {side}x{side} pixels on {device.type}"
-    )
-    return height, width
-
-
-def _preprocessing(origin: Origin, enlarge: float, reasons: list[str]) -> Preprocessing:
-    """That of the model file the weights come from, else ImageNet's; images enter at their own size, or enlarged."""
-    plain = replace(origin.preprocessing or Preprocessing(), resize="none", resize_to=None, resize_scale=None)
-    if plain != Preprocessing():
-        reasons.append("pixels are scaled as the weights' model file says, not by ImageNet's mean")
-    return plain if enlarge == 1 else replace(plain, resize="scale", resize_scale=enlarge)
 
 
 def _freeze_stem(config: TrainConfig, device: torch.device, reasons: list[str]) -> bool:
