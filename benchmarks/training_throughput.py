@@ -27,6 +27,7 @@ from atrous.losses import make_loss
 from atrous.models.deeplab import build
 from atrous.optim import make_optimizer
 from atrous.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from atrous.training.cut import cut_for
 from atrous.training.freezing import train_mode
 from atrous.training.steps import Stepper, choose_precision
 from atrous.transforms import Augmentation
@@ -44,6 +45,7 @@ def ours(data: Path, name: str, crop: int, batch: int) -> Iterator[float]:
     stepper = Stepper(
         network,
         make_optimizer(network, name="sgd", rate=0.01, weight_decay=1e-4),
+        cut=cut_for(network, "none"),
         loss=make_loss("cross_entropy"),
         precision=choose_precision(torch.device("cpu")),
         device=torch.device("cpu"),

@@ -28,6 +28,10 @@ class TrainConfig(BaseModel):
     weights: str = Field("auto", description="what to start from: auto, voc, imagenet, none, or a file")
     network: dict[str, Any] = Field(default={}, description="further keyword arguments of the network")
     freeze: Freeze = Field("none", description="what is not trained and stays in eval mode")
+    freeze_until: str | None = Field(
+        None,
+        description="last stage of the backbone that is not trained and stays in eval mode; a wrong name lists them",
+    )
     freeze_stem: bool | None = Field(
         None, description="whether the backbone up to stride 4 keeps its pretrained weights"
     )
@@ -106,6 +110,13 @@ class TrainConfig(BaseModel):
     tint: float = Field(0.1, ge=0, lt=1, description="largest relative change of one channel")
     blur: float = Field(0.0, ge=0, le=1, description="share of blurred views")
     jpeg: float = Field(0.0, ge=0, le=1, description="share of views with the noise of JPEG compression")
+    views: int | None = Field(
+        None, ge=1, description="different views of an image that the epochs go through in turn; None: always new ones"
+    )
+    cache_gb: float = Field(
+        20.0, ge=0, description="disk that the outputs of a frozen part may take, in the cache folder; 0 keeps none"
+    )
+    cache_type: Literal["float32", "bfloat16"] = Field("float32", description="number type of the outputs kept")
     rare_crops: float = Field(0.0, ge=0, le=1, description="share of crops that are laid on a pixel of a rare class")
     paste: float = Field(0.0, ge=0, le=1, description="share of views into which a rare object is copied")
 
@@ -140,6 +151,14 @@ class TrainConfig(BaseModel):
         given = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are both given; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_freezing(self) -> Self:
+        if self.freeze != "none" and self.freeze_until is not None:
+            raise ValueError(
+                f"freeze {self.freeze} and freeze_until {self.freeze_until} are both given; give one of them"
+            )
         return self
 
     @model_validator(mode="after")

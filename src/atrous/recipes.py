@@ -36,6 +36,7 @@ CLASSIC = Recipe(
     settings={
         "model": "deeplabv3_resnet101",
         "freeze": "all-but-last",
+        "views": 1,
         "epochs": 10,
         "optimizer": "adam",
         "rate": 0.001,

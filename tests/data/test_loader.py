@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from atrous.data.audit import audit
 from atrous.data.layouts import open_dataset
-from atrous.data.loader import TrainingImages, _Keys, batches, order
+from atrous.data.loader import Batch, TrainingImages, _Keys, batches, order
 from atrous.data.rare import find_rare
 from atrous.errors import DataError
 from atrous.preprocessing import Preprocessing
@@ -77,10 +77,35 @@ def test_a_view_depends_on_seed_epoch_and_name_alone(scenes):
     again[0, 2]  # a different history, and a filled cache
     for key in ((1, 0), (0, 2)):
         first, second = images[key], again[key]
-        assert np.array_equal(first[0], second[0])
+        assert np.array_equal(first[0]["image"], second[0]["image"])
         assert np.array_equal(first[1], second[1])
-    assert not np.array_equal(images[0, 0][0], images[1, 0][0])
-    assert not np.array_equal(images[0, 0][0], make(scenes, seed=1)[0, 0][0])
+    assert not np.array_equal(images[0, 0][0]["image"], images[1, 0][0]["image"])
+    assert not np.array_equal(images[0, 0][0]["image"], make(scenes, seed=1)[0, 0][0]["image"])
+
+
+def test_epochs_go_through_the_views_in_turn(scenes):
+    images = make(scenes, views=3)
+    pixels = [images[epoch, 1][0]["image"] for epoch in range(7)]
+    for epoch in range(7):
+        assert np.array_equal(pixels[epoch], pixels[epoch % 3])
+    assert not np.array_equal(pixels[0], pixels[1])
+    assert np.array_equal(pixels[2], make(scenes)[2, 1][0]["image"])
+
+
+@given(st.integers(1, 9), st.integers(1, 12))
+def test_parts_of_a_batch_are_the_batch(size, number):
+    whole = Batch(
+        {"a": torch.arange(size * 2).view(size, 2), "b": torch.rand(size, 3)},
+        torch.arange(size),
+        tuple("abcdefghi"[:size]),
+    )
+    parts = whole.parts(number)
+    assert len(parts) <= number
+    for name in ("a", "b"):
+        assert torch.equal(torch.cat([part.inputs[name] for part in parts]), whole.inputs[name])
+    assert torch.equal(torch.cat([part.mask for part in parts]), whole.mask)
+    assert "".join("".join(part.names) for part in parts) == "".join(whole.names)
+    assert max(len(part.mask) for part in parts) - min(len(part.mask) for part in parts) <= max(1, size // number)
 
 
 @pytest.mark.timeout(120)
@@ -98,7 +123,9 @@ def test_views_with_rare_classes_depend_on_seed_epoch_and_name_alone(scenes):
     images, again = make(scenes, **options), make(scenes, cache_bytes=1 << 30, **options)
     again[5, 1]
     for key in ((0, 0), (1, 2), (2, 3)):
-        assert all(np.array_equal(first, second) for first, second in zip(images[key], again[key], strict=True))
+        first, second = images[key], again[key]
+        assert np.array_equal(first[0]["image"], second[0]["image"])
+        assert np.array_equal(first[1], second[1])
 
 
 def test_favoured_classes_are_seen_more_often(scenes):

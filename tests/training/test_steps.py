@@ -11,6 +11,7 @@ from atrous.errors import DivergedError
 from atrous.losses import make_loss
 from atrous.models.deeplab import build
 from atrous.optim import make_optimizer
+from atrous.training.cut import cut_for
 from atrous.training.steps import Stepper, choose_precision
 
 CPU = torch.device("cpu")
@@ -18,6 +19,7 @@ CPU = torch.device("cpu")
 
 def make(network, *, loss="cross_entropy", **settings):
     optimizer = make_optimizer(network, name="sgd", rate=0.1, momentum=0.0)
+    settings = {"cut": cut_for(network, "none", auxiliary=True), **settings}
     return Stepper(network, optimizer, loss=make_loss(loss), precision=choose_precision(CPU), device=CPU, **settings)
 
 
@@ -36,7 +38,7 @@ def batch():
     generator = torch.Generator().manual_seed(0)
     mask = torch.randint(0, 3, (2, 48, 48), generator=generator)
     mask[:, :5] = 255
-    return Batch(torch.randn(2, 3, 48, 48, generator=generator), mask, ("a", "b"))
+    return Batch({"image": torch.randn(2, 3, 48, 48, generator=generator)}, mask, ("a", "b"))
 
 
 def test_the_loss_is_that_of_full_size_logits_with_the_auxiliary_share(network, batch):
@@ -59,7 +61,7 @@ def test_the_loss_is_that_of_full_size_logits_with_the_auxiliary_share(network, 
 def test_a_loss_that_is_not_finite_stops_with_step_and_images(network, batch):
     network.train()
     before = copy.deepcopy(dict(network.named_parameters()))
-    bad = Batch(torch.full_like(batch.image, float("nan")), batch.mask, ("one.jpg", "two.jpg"))
+    bad = Batch({"image": torch.full_like(batch.image, float("nan"))}, batch.mask, ("one.jpg", "two.jpg"))
     with pytest.raises(DivergedError, match=r"step 7 .*one\.jpg, two\.jpg"):
         make(network).step(bad, number=7)
     assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())
@@ -68,7 +70,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_images(network, batch):
 def test_a_batch_of_void_changes_nothing(network, batch):
     network.train()
     before = copy.deepcopy(dict(network.named_parameters()))
-    void = Batch(batch.image, torch.full_like(batch.mask, 255), batch.names)
+    void = Batch(batch.inputs, torch.full_like(batch.mask, 255), batch.names)
     assert make(network).step(void, number=0).loss == 0
     assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())
 
@@ -88,7 +90,7 @@ def test_parts_move_the_weights_as_the_whole_batch_does(network, loss, parts):
     mask = torch.randint(0, 3, (5, 48, 48), generator=generator)
     mask[0, :40] = 255
     mask[3, :, :17] = 255
-    batch = Batch(torch.randn(5, 3, 48, 48, generator=generator), mask, tuple("abcde"))
+    batch = Batch({"image": torch.randn(5, 3, 48, 48, generator=generator)}, mask, tuple("abcde"))
     network.eval()
     other = copy.deepcopy(network)
     whole = make(network, loss=loss, auxiliary_weight=0.5).step(batch, number=0)

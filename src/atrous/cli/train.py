@@ -20,6 +20,9 @@ def train(
     recipe: str | None = None,
     weights: str | None = None,
     freeze: Literal["none", "backbone", "all-but-last"] | None = None,
+    freeze_until: str | None = None,
+    views: int | None = None,
+    cache_gb: float | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
     crop: tuple[int, int] | None = None,
@@ -51,7 +54,13 @@ def train(
         What to start from: auto (the best published weights, fetched once into the cache folder), voc (of a whole
         network), imagenet (of a backbone), none (random), or a file with a backbone or a whole network.
     freeze:
-        What is not trained: none, backbone, all-but-last.
+        What is not trained: none, backbone, all-but-last. The frozen part's outputs are computed once and kept.
+    freeze_until:
+        The last stage of the backbone that is not trained; a wrong name lists them.
+    views:
+        Different augmented views of every image; with a frozen part 4 by default, else new ones every epoch.
+    cache_gb:
+        Gigabytes of disk for the frozen part's outputs, in the cache folder; 0 keeps none.
     epochs:
         Passes over the training images.
     minutes:
@@ -85,6 +94,9 @@ def train(
         "model": model,
         "weights": weights,
         "freeze": freeze,
+        "freeze_until": freeze_until,
+        "views": views,
+        "cache_gb": cache_gb,
         "epochs": epochs,
         "minutes": minutes,
         "crop": crop,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -29,6 +29,8 @@ from atrous.transforms import Augmentation, View, draw_view, finish_view, paste_
 
 __all__ = [
     "Batch",
+    "Item",
+    "TrainingData",
     "TrainingImages",
     "batches",
     "cache_allowance",
@@ -38,21 +40,41 @@ __all__ = [
 ]
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.integer]]
-Item = tuple[NDArray[np.float32], NDArray[np.integer], str]
+Item = tuple[dict[str, NDArray[np.float32]], NDArray[np.integer], str]
+"""Named maps (H, W, C), the mask (H, W), and the sample's name."""
 LONGEST_WAIT = 600.0  # seconds for a batch: slow disks are waited for, hung workers are not
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`image` (N, C, H, W) float32, channels last; `mask` (N, H, W) int64; `names` of the samples."""
+    """`inputs` by name, each (N, C, H, W) float32, channels last; `mask` (N, H, W) int64; `names` of the samples.
 
-    image: Tensor
+    The inputs are `image` alone, or what a frozen network made of it.
+    """
+
+    inputs: dict[str, Tensor]
     mask: Tensor
     names: tuple[str, ...]
 
+    @property
+    def image(self) -> Tensor:
+        """The images (N, C, H, W)."""
+        return self.inputs["image"]
+
+    def parts(self, number: int) -> "list[Batch]":
+        """The batch in at most `number` parts of nearly equal size."""
+        masks = self.mask.chunk(min(number, len(self.mask)))
+        pieces = {name: value.split([len(mask) for mask in masks]) for name, value in self.inputs.items()}
+        starts = [sum(len(mask) for mask in masks[:at]) for at in range(len(masks))]
+        return [
+            Batch({name: values[at] for name, values in pieces.items()}, mask, self.names[start : start + len(mask)])
+            for at, (mask, start) in enumerate(zip(masks, starts, strict=True))
+        ]
+
     def to(self, device: torch.device) -> "Batch":
         """Copy the tensors to `device`."""
-        return Batch(self.image.to(device, non_blocking=True), self.mask.to(device, non_blocking=True), self.names)
+        inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
+        return Batch(inputs, self.mask.to(device, non_blocking=True), self.names)
 
 
 def read_pair(sample: Sample, dataset: Dataset) -> Pair:
@@ -73,8 +95,20 @@ def read_pair(sample: Sample, dataset: Dataset) -> Pair:
     return image, mask
 
 
+class TrainingData(Protocol):
+    """What batches are made of: items by (epoch, index), and the seed of their order."""
+
+    seed: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, int]) -> Item: ...
+
+
 class TrainingImages(TorchDataset[Item]):
     """Augmented views by (epoch, index); the view depends on (seed, epoch, sample name) alone.
+
+    With `views` the epochs go through so many views of every image in turn.
 
     `rare_crops` is the share of crops that are laid on a pixel of a rare class, and `paste` the share of views into which
     the pixels of a rare class of another image are copied; both need `rare`. Decoded images are kept in memory up to
@@ -93,6 +127,7 @@ class TrainingImages(TorchDataset[Item]):
         rare: RareClasses | None = None,
         rare_crops: float = 0.0,
         paste: float = 0.0,
+        views: int | None = None,
     ) -> None:
         self.dataset = dataset
         self.samples = tuple(samples)
@@ -103,6 +138,7 @@ class TrainingImages(TorchDataset[Item]):
         self.rare = rare
         self.rare_crops = rare_crops
         self.paste = paste
+        self.views = views
         self._cache: dict[int, Pair] = {}
         self._cached_bytes = 0
 
@@ -112,6 +148,7 @@ class TrainingImages(TorchDataset[Item]):
     def __getitem__(self, key: tuple[int, int]) -> Item:
         """Return the view of sample `index` in `epoch`: image (H, W, C) float32, mask (H, W), name."""
         epoch, index = key
+        epoch = epoch if self.views is None else epoch % self.views
         sample = self.samples[index]
         rng = np.random.default_rng([self.seed, epoch, zlib.crc32(sample.name.encode())])
         rare = self.rare
@@ -123,7 +160,7 @@ class TrainingImages(TorchDataset[Item]):
             pasted, donor = rare.draw_donor(rng)
             donor_pixels, donor_map, _ = self._warped(donor, pasted, rng)
             paste_class(pixels, label_map, donor_pixels, donor_map, pasted)
-        return finish_view(view, pixels, preprocessing=self.preprocessing), label_map, sample.name
+        return {"image": finish_view(view, pixels, preprocessing=self.preprocessing)}, label_map, sample.name
 
     def _warped(self, index: int, chosen: int | None, rng: np.random.Generator) -> tuple[*Pair, View]:
         """Draw a view of an image, laid on a pixel of class `chosen`, and warp image and mask by it."""
@@ -174,7 +211,7 @@ class _Keys:
 
 
 def batches(
-    images: TrainingImages, *, batch: int, start: int = 0, stop: int | None = None, workers: int = 0
+    images: "TrainingData", *, batch: int, start: int = 0, stop: int | None = None, workers: int = 0
 ) -> Iterator[Batch]:
     """Yield batches from image number `start` (counted over all epochs) up to `stop`, or without end.
 
@@ -236,7 +273,7 @@ def _kill_children() -> None:
 class _Told(TorchDataset[Item | AtrousError]):
     """Errors meant for the user are given back as values: a worker's exception would arrive as a wall of text."""
 
-    def __init__(self, images: TrainingImages) -> None:
+    def __init__(self, images: "TrainingData") -> None:
         self.images = images
 
     def __getitem__(self, key: tuple[int, int]) -> Item | AtrousError:
@@ -253,9 +290,11 @@ def _collate(items: list[Item | AtrousError]) -> Batch | AtrousError:
         if isinstance(item, AtrousError):
             return item
         good.append(item)
-    image = torch.from_numpy(np.stack([pixels for pixels, _, _ in good])).permute(0, 3, 1, 2)
+    inputs = {
+        name: torch.from_numpy(np.stack([maps[name] for maps, _, _ in good])).permute(0, 3, 1, 2) for name in good[0][0]
+    }
     mask = torch.from_numpy(np.stack([label_map for _, label_map, _ in good]).astype(np.int64))
-    return Batch(image, mask, tuple(name for _, _, name in good))
+    return Batch(inputs, mask, tuple(name for _, _, name in good))
 
 
 def _prepare_worker(worker: int) -> None:

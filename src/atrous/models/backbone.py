@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-__all__ = ["OUTPUT_STRIDES", "Backbone", "Features", "StageRates", "stage_rates"]
+__all__ = ["OUTPUT_STRIDES", "Backbone", "Features", "Partial", "StageRates", "stage_rates"]
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -24,8 +24,20 @@ class Features:
     high_level: Tensor
 
 
+@dataclass(frozen=True)
+class Partial:
+    """How far an image has come through a backbone: its newest map `x`, and the features that were taken on the way."""
+
+    x: Tensor
+    low_level: Tensor | None = None
+    auxiliary: Tensor | None = None
+
+
 class Backbone(nn.Module):
-    """A feature extractor. Subclasses set the three channel counts and `output_stride`, and implement `features`."""
+    """A feature extractor.
+
+    Subclasses set the three channel counts and `output_stride`, and implement `stem`, `stages` and `run_stage`.
+    """
 
     low_level_channels: int
     auxiliary_channels: int
@@ -40,9 +52,31 @@ class Backbone(nn.Module):
         """The modules of every stage by its name, in the order in which an image passes them; all parameters are in."""
         raise NotImplementedError
 
+    def run_stage(self, name: str, partial: Partial) -> Partial:
+        """Take an image through one of `stages`."""
+        raise NotImplementedError
+
     def features(self, image: Tensor) -> Features:
         """Return the feature maps of `image` (N, bands, H, W), normalised float."""
-        raise NotImplementedError
+        return self.features_after(None, Partial(image))
+
+    def features_until(self, last: str, image: Tensor) -> Partial:
+        """Take `image` through the stages up to `last`, that one included."""
+        partial = Partial(image)
+        for name in self.stages():
+            partial = self.run_stage(name, partial)
+            if name == last:
+                return partial
+        raise ValueError(f"no stage {last!r}; expected one of {', '.join(self.stages())}")
+
+    def features_after(self, last: str | None, partial: Partial) -> Features:
+        """Take what `features_until` gave through the stages after `last`; None begins with the first."""
+        names = list(self.stages())
+        for name in names[0 if last is None else names.index(last) + 1 :]:
+            partial = self.run_stage(name, partial)
+        assert partial.low_level is not None
+        assert partial.auxiliary is not None
+        return Features(partial.low_level, partial.auxiliary, partial.x)
 
 
 @dataclass(frozen=True)

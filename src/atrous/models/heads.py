@@ -1,4 +1,4 @@
-"""Heads: from feature maps to logits at the head's own stride.
+"""Heads: from feature maps to logits at the head's own stride. `reads` names the features that a head reads.
 
 The names of the v3 head's and the auxiliary head's parameters are torchvision's.
 """
@@ -21,6 +21,8 @@ class DeepLabV3Head(nn.Sequential):
     (`extra_conv=False`).
     """
 
+    reads = ("high_level",)
+
     def __init__(self, aspp: ASPP, num_classes: int, *, channels: int = 256, extra_conv: bool = True) -> None:
         layers: list[nn.Module] = [aspp]
         if extra_conv:
@@ -35,8 +37,15 @@ class DeepLabV3Head(nn.Sequential):
         assert isinstance(last, nn.Conv2d)
         return last
 
+    def before_logits(self, features: Features) -> Tensor:
+        """The input of the last layer, (N, C, h, w)."""
+        x = features.high_level
+        for layer in list(self)[:-1]:
+            x = layer(x)
+        return x
+
     def forward(self, features: Features) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return super().forward(features.high_level)
+        return self.logits(self.before_logits(features))
 
 
 class DeepLabV3PlusHead(nn.Module):
@@ -44,6 +53,8 @@ class DeepLabV3PlusHead(nn.Module):
 
     48 channels of low-level features and two 3x3 convolutions of 256 are the paper's best (tables 1 and 2).
     """
+
+    reads = ("low_level", "high_level")
 
     def __init__(
         self,
@@ -66,15 +77,21 @@ class DeepLabV3PlusHead(nn.Module):
         self.logits = nn.Conv2d(decoder_channels, num_classes, 1)
         _initialise_head(self, self.logits)
 
-    def forward(self, features: Features) -> Tensor:
+    def before_logits(self, features: Features) -> Tensor:
+        """The input of the last layer, (N, C, h, w)."""
         low_level = self.reduce(features.low_level)
         x = self.aspp(features.high_level)
         x = functional.interpolate(x, size=low_level.shape[-2:], mode="bilinear", align_corners=False)
-        return self.logits(self.decoder(torch.cat([x, low_level], dim=1)))
+        return self.decoder(torch.cat([x, low_level], dim=1))
+
+    def forward(self, features: Features) -> Tensor:
+        return self.logits(self.before_logits(features))
 
 
 class AuxiliaryHead(nn.Sequential):
     """A small training-only head: 3x3 to a quarter of the width, dropout, 1x1 (torchvision's FCN head)."""
+
+    reads = ("auxiliary",)
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         width = in_channels // 4

@@ -5,13 +5,13 @@ Both are a list of blocks; torchvision calls it `features`, and its DeepLab drop
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from atrous.models.backbone import Backbone, Features, StageRates, stage_rates
+from atrous.models.backbone import Backbone, Partial, StageRates, stage_rates
 from atrous.models.layers import conv_norm_act, initialise
 
 __all__ = ["BlockBackbone", "mobilenet_v2", "mobilenet_v3_large"]
@@ -162,16 +162,16 @@ class BlockBackbone(Backbone):
         }
         return {**stages, "last": blocks[ends[-1] :]} if ends[-1] < len(blocks) else stages
 
-    def features(self, image: Tensor) -> Features:
-        """Return the maps after the low-level, the auxiliary and the last block of `image` (N, bands, H, W)."""
-        low_level = auxiliary = x = image
-        for position, block in enumerate(self.children()):
-            x = block(x)
-            if position == self.low_level_position:
-                low_level = x
-            if position == self.auxiliary_position:
-                auxiliary = x
-        return Features(low_level, auxiliary, x)
+    def run_stage(self, name: str, partial: Partial) -> Partial:
+        """The features are taken after the blocks whose positions were given."""
+        positions = {block: position for position, block in enumerate(self.children())}
+        for block in self.stages()[name]:
+            partial = replace(partial, x=block(partial.x))
+            if positions[block] == self.low_level_position:
+                partial = replace(partial, low_level=partial.x)
+            if positions[block] == self.auxiliary_position:
+                partial = replace(partial, auxiliary=partial.x)
+        return partial
 
 
 def _unit_rates(rates: StageRates, depth: int) -> list[tuple[int, int]]:

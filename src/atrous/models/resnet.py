@@ -4,11 +4,12 @@ The stride of a stage sits in the 3x3 convolution of its first unit ("v1.5"), as
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypedDict, Unpack
 
 from torch import Tensor, nn
 
-from atrous.models.backbone import Backbone, Features, StageRates, stage_rates
+from atrous.models.backbone import Backbone, Partial, StageRates, stage_rates
 from atrous.models.layers import BatchNorm2d, initialise
 
 __all__ = ["DEPTHS", "ResNet", "ResNetSettings", "resnet18", "resnet34", "resnet50", "resnet101"]
@@ -139,15 +140,13 @@ class ResNet(Backbone):
         layers = {f"layer{number}": [self.get_submodule(f"layer{number}")] for number in numbers}
         return {"stem": [self.conv1, self.bn1], **layers}
 
-    def features(self, image: Tensor) -> Features:
-        """Return layer1 (stride 4), layer3 and the last stage (output stride) of `image` (N, bands, H, W)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
-        low_level = self.layer1(x)
-        auxiliary = self.layer3(self.layer2(low_level))
-        x = self.layer4(auxiliary)
-        for number in range(5, 5 + self.extra_blocks):
-            x = self.get_submodule(f"layer{number}")(x)
-        return Features(low_level, auxiliary, x)
+    def run_stage(self, name: str, partial: Partial) -> Partial:
+        """The low-level features are layer1's (stride 4), the auxiliary ones layer3's."""
+        if name == "stem":
+            return replace(partial, x=self.maxpool(self.relu(self.bn1(self.conv1(partial.x)))))
+        x = self.get_submodule(name)(partial.x)
+        taken = {"layer1": {"low_level": x}, "layer3": {"auxiliary": x}}.get(name, {})
+        return replace(partial, x=x, **taken)
 
 
 def _stage(

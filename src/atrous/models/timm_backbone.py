@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atrous.errors import ConfigError, MissingExtraError
-from atrous.models.backbone import Backbone, Features
+from atrous.models.backbone import Backbone, Features, Partial
 
 __all__ = ["PREFIX", "TimmBackbone", "timm_backbone"]
 
@@ -77,6 +77,13 @@ class TimmBackbone(Backbone):
         name = self.body.feature_info.module_name()[position]
         # Where timm lays nested modules side by side, it joins the parts of their names.
         return next(own for own, _ in self.body.named_modules() if own.replace(".", "_") == name.replace(".", "_"))
+
+    def run_stage(self, name: str, partial: Partial) -> Partial:
+        """Not possible: what timm does between its modules is its own."""
+        raise ConfigError(
+            f"{type(self.body).__name__} of timm runs as a whole. Expected a backbone of atrous to freeze up to a stage. "
+            "Freeze all of it (--freeze backbone), or choose another backbone."
+        )
 
     def features(self, image: Tensor) -> Features:
         """Return the maps at stride 4, before the last, and the last of `image` (N, bands, H, W)."""

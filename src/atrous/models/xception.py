@@ -5,9 +5,11 @@ separable convolution, and only the last block has it inside, after each norm; t
 a ReLU.
 """
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
-from atrous.models.backbone import Backbone, Features, stage_rates
+from atrous.models.backbone import Backbone, Partial, stage_rates
 from atrous.models.layers import conv_norm_act, initialise, separable_conv_norm_act
 
 __all__ = ["Xception65", "XceptionBlock", "xception65"]
@@ -114,12 +116,13 @@ class Xception65(Backbone):
         """`root`, `entry1` to `entry3`, `middle` and `exit`."""
         return {name: [module] for name, module in self.named_children()}
 
-    def features(self, image: Tensor) -> Features:
-        """Return the maps inside the second block (stride 4), after the middle flow, and after the exit flow."""
-        x = self.entry1(self.root(image))
-        low_level = self.entry2.first_two(x)
-        auxiliary = self.middle(self.entry3(self.entry2.rest(x, low_level)))
-        return Features(low_level, auxiliary, self.exit(auxiliary))
+    def run_stage(self, name: str, partial: Partial) -> Partial:
+        """The low-level features are taken inside entry2 (stride 4), the auxiliary ones after the middle flow."""
+        if name == "entry2":
+            low_level = self.entry2.first_two(partial.x)
+            return replace(partial, x=self.entry2.rest(partial.x, low_level), low_level=low_level)
+        x = self.get_submodule(name)(partial.x)
+        return replace(partial, x=x, auxiliary=x) if name == "middle" else replace(partial, x=x)
 
 
 def xception65(*, output_stride: int = 16, in_channels: int = 3) -> Xception65:

@@ -5,6 +5,7 @@ from typing import Literal
 from torch import nn
 
 from atrous.config import Freeze
+from atrous.errors import ConfigError
 from atrous.models.deeplab import DeepLab
 
 __all__ = ["FrozenNorms", "freeze", "train_mode"]
@@ -13,30 +14,46 @@ FrozenNorms = Literal["none", "backbone", "all"]
 """Whose batch norm keeps its statistics while scale and bias train."""
 
 
-def freeze(network: DeepLab, what: Freeze, *, stem: bool = False) -> None:
+def freeze(network: DeepLab, what: Freeze, *, stem: bool = False, until: str | None = None) -> None:
     """Mark what is frozen; `all-but-last` leaves the layer of logits, and no auxiliary head, to be trained.
 
-    `stem` also freezes the backbone up to its low-level features (stride 4).
+    `stem` also freezes the backbone up to its low-level features (stride 4), and `until` the backbone's stages up to
+    that one.
     """
     network.requires_grad_(False)
     for module in _trained_modules(network, what):
         module.requires_grad_(True)
-    for module in network.backbone.stem() if stem else []:
+    for module in _frozen_modules(network, stem, until):
         module.requires_grad_(False)
 
 
-def train_mode(network: DeepLab, what: Freeze, *, stem: bool = False, norms: FrozenNorms = "none") -> None:
+def train_mode(
+    network: DeepLab, what: Freeze, *, stem: bool = False, until: str | None = None, norms: FrozenNorms = "none"
+) -> None:
     """Put what is trained into train mode, and what is frozen, and the batch norms of `norms`, into eval mode."""
     network.eval()
     for module in _trained_modules(network, what):
         module.train()
-    for module in network.backbone.stem() if stem else []:
+    for module in _frozen_modules(network, stem, until):
         module.eval()
     kept = {"none": [], "backbone": [network.backbone], "all": [network]}[norms]
     for module in kept:
         for layer in module.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.eval()
+
+
+def _frozen_modules(network: DeepLab, stem: bool, until: str | None) -> list[nn.Module]:
+    modules = network.backbone.stem() if stem else []
+    if until is None:
+        return modules
+    stages = network.backbone.stages()
+    names = list(stages)
+    if until not in names:
+        raise ConfigError(
+            f"--freeze-until {until}: {network.name} has no such stage; expected one of {', '.join(names)}."
+        )
+    return [*modules, *(module for name in names[: names.index(until) + 1] for module in stages[name])]
 
 
 def _trained_modules(network: DeepLab, what: Freeze) -> list[nn.Module]:

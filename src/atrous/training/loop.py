@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from atrous.allocator import keep_freed_memory
-from atrous.data.loader import TrainingImages, batches, cache_allowance, told_worker_faults
+from atrous.data.loader import TrainingData, TrainingImages, batches, cache_allowance, told_worker_faults
 from atrous.data.samples import Dataset
 from atrous.errors import (
     DataError,
@@ -26,6 +26,7 @@ from atrous.schedules import rate_factor
 from atrous.training.course import ClockCourse, Course, StepCourse, is_due
 from atrous.training.freezing import freeze, train_mode
 from atrous.training.interruption import StopAskedError, StopRequest, stop_on_signals
+from atrous.training.keeping import cut_of, keep_outputs, open_store
 from atrous.training.narrator import Narrator, duration
 from atrous.training.plan import Plan
 from atrous.training.position import Position, take_state, use_state
@@ -83,7 +84,7 @@ class _Trainer:
         if stage.output_stride not in (None, self.network.backbone.output_stride):
             network = self.network.with_output_stride(stage.output_stride)
             self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        freeze(self.network, self.config.freeze, stem=self.plan.freeze_stem)
+        freeze(self.network, self.config.freeze, stem=self.plan.freeze_stem, until=self.config.freeze_until)
         optimizer = make_optimizer(
             self.network,
             name=self.config.optimizer,
@@ -106,6 +107,7 @@ class _Trainer:
         self.stepper = Stepper(
             self.network,
             optimizer,
+            cut=cut_of(self.config, self.network),
             loss=loss,
             precision=choose_precision(self.device),
             device=self.device,
@@ -122,16 +124,17 @@ class _Trainer:
             InterruptedTrainingError: a signal asked to stop; the state is saved.
         """
         here = self.position
-        course = self._course(start - here.whole_seconds)
-        begin, first = time.monotonic() - here.trained_seconds, start - here.whole_seconds
-        saved = time.monotonic()
         with stop_on_signals() as request:
+            data = self._data(request)
+            course = self._course(start - here.whole_seconds)
+            begin, first = time.monotonic() - here.trained_seconds, start - here.whole_seconds
+            saved = time.monotonic()
             if here.due:
                 self._validate(course, request)
             if here.progress >= 1 or self._is_stale():
                 return self._outcome()
             self._train_mode()
-            for batch in self._stream():
+            for batch in self._stream(data):
                 stage = self._stage()
                 factor = rate_factor(
                     self.config.schedule,
@@ -158,8 +161,8 @@ class _Trainer:
                     break
         return self._outcome()
 
-    def _stream(self) -> Iterator[Any]:
-        """The batches from where the run stands."""
+    def _data(self, request: StopRequest) -> TrainingData:
+        """The training images, or what the frozen part makes of them, which is made first where it is kept."""
         images = TrainingImages(
             self.dataset,
             self.dataset.splits["train"],
@@ -170,10 +173,37 @@ class _Trainer:
             rare=self.plan.rare,
             rare_crops=self.config.rare_crops,
             paste=self.config.paste,
+            views=self.plan.keeping.views,
         )
-        stop = None if self.config.epochs is None else self.config.epochs * len(images)
+        if not self.plan.keeping.keep or self.position.progress >= 1:
+            return images
+        self._train_mode()
+        begin = time.monotonic()
+        try:
+            kept = keep_outputs(
+                self.network,
+                self.stepper.cut,
+                images,
+                open_store(self.config),
+                frozen=self.stepper.frozen,
+                note=lambda done, total: self.narrator.status(lambda: f"frozen part: {done} of {total} outputs"),
+                check=request.check,
+            )
+        except StopAskedError:
+            self._save()
+            self._stop_if_asked(request)
+            raise
+        if kept is None:
+            self.narrator.note("the cache folder has no room for the frozen part's outputs: they are computed anew")
+            return images
+        self.narrator.note(f"the frozen part's outputs are there after {duration(time.monotonic() - begin)}")
+        return kept
+
+    def _stream(self, data: TrainingData) -> Iterator[Any]:
+        """The batches from where the run stands."""
+        stop = None if self.config.epochs is None else self.config.epochs * len(data)
         start = self.position.step * self.plan.batch
-        return batches(images, batch=self.plan.batch, start=start, stop=stop, workers=self.plan.workers)
+        return batches(data, batch=self.plan.batch, start=start, stop=stop, workers=self.plan.workers)
 
     def _stage(self) -> Stage:
         """The stage of the next step, made ready if the run has just come to it."""
@@ -187,7 +217,8 @@ class _Trainer:
 
     def _train_mode(self) -> None:
         norms = self.plan.stages[self.position.stage].norms
-        train_mode(self.network, self.config.freeze, stem=self.plan.freeze_stem, norms=norms)
+        config = self.config
+        train_mode(self.network, config.freeze, stem=self.plan.freeze_stem, until=config.freeze_until, norms=norms)
 
     def _course(self, start: float) -> Course:
         """By the clock for `minutes`, else by steps."""

@@ -22,6 +22,7 @@ from atrous.models.timm_backbone import PREFIX
 from atrous.origin import KINDS, Origin
 from atrous.preprocessing import Preprocessing
 from atrous.training.balance import class_weights, median_weights
+from atrous.training.keeping import Keeping, choose_keeping
 from atrous.training.norm_policy import Start, choose_norms
 from atrous.training.sizes import Size, choose_crop, choose_enlargement, choose_preprocessing
 from atrous.training.stages import Stage, stages_of
@@ -68,6 +69,7 @@ class Plan:
     rare: RareClasses | None
     freeze_stem: bool
     stages: tuple[Stage, ...]
+    keeping: Keeping
     expected_steps: int
     closing_seconds: float
     reasons: tuple[str, ...]
@@ -105,6 +107,7 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         can_group=PREFIX not in model,
         reasons=reasons,
     )
+    keeping = choose_keeping(config, model, normed, crop=crop, num_images=len(samples), reasons=reasons)
     stages = stages_of(config, norms)
     if len(stages) > 1:
         reasons.append(
@@ -127,6 +130,7 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
             "enlarge": enlarge,
             "workers": workers,
             "freeze_stem": freeze_stem,
+            "views": keeping.views,
         }
     )
     return Plan(
@@ -143,6 +147,7 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         rare=rare,
         freeze_stem=freeze_stem,
         stages=stages,
+        keeping=keeping,
         expected_steps=expected,
         closing_seconds=6.0,
         reasons=tuple(reasons),
@@ -225,7 +230,7 @@ def _freeze_stem(config: TrainConfig, device: torch.device, reasons: list[str]) 
     """As asked; else on a CPU, where it nearly halves a step, if there are pretrained weights to keep."""
     if config.freeze_stem is not None:
         return config.freeze_stem
-    if config.freeze != "none" or device.type != "cpu" or config.weights == "none":
+    if config.freeze != "none" or config.freeze_until is not None or device.type != "cpu" or config.weights == "none":
         return False
     reasons.append(
         "the backbone up to stride 4 keeps its pretrained weights: nearly twice the steps in the same time on a CPU"

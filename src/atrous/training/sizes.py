@@ -81,7 +81,7 @@ def _padding(crop: Size, reasons: list[str]) -> int:
     if all(side % WHOLE_STRIDE == 0 for side in crop):
         return WHOLE_STRIDE
     reasons.append(
-        f"crop {crop[0]}x{crop[1]} is no multiple of {WHOLE_STRIDE}: the network's maps are stretched a little, by each size of "
-        "image otherwise"
+        f"crop {crop[0]}x{crop[1]} is no multiple of {WHOLE_STRIDE}: "
+        "whole images of other sizes stretch the network's maps otherwise than training did"
     )
     return 1

@@ -12,6 +12,7 @@ from atrous.errors import DivergedError
 from atrous.losses import Loss
 from atrous.models.deeplab import DeepLab
 from atrous.optim import trainable
+from atrous.training.cut import IMAGE, Cut
 
 __all__ = ["Precision", "StepStats", "Stepper", "choose_precision"]
 
@@ -54,6 +55,7 @@ class Stepper:
         network: DeepLab,
         optimizer: torch.optim.Optimizer,
         *,
+        cut: Cut,
         loss: Loss,
         precision: Precision,
         device: torch.device,
@@ -63,6 +65,7 @@ class Stepper:
     ) -> None:
         self.network = network
         self.optimizer = optimizer
+        self.cut = cut
         self.loss = loss
         self.precision = precision
         self.device = device
@@ -80,12 +83,11 @@ class Stepper:
         """
         self.optimizer.zero_grad(set_to_none=True)
         value = torch.zeros((), device=self.device)
-        images, masks = (tensor.chunk(min(self.parts, len(tensor))) for tensor in (batch.image, batch.mask))
-        masks = [mask.to(self.device, non_blocking=True) for mask in masks]
-        weights = self.loss.weights(masks)
-        for image, mask in zip(images, masks, strict=True):
+        parts = [part.to(self.device) for part in batch.parts(self.parts)]
+        weights = self.loss.weights([part.mask for part in parts])
+        for part in parts:
             with self._autocast():
-                share = self._share(image.to(self.device, non_blocking=True), mask, weights)
+                share = self._share(part, weights)
             self.scaler.scale(share).backward()
             value += share.detach()
         self.scaler.unscale_(self.optimizer)
@@ -99,16 +101,21 @@ class Stepper:
         self.scaler.update()
         return stats
 
-    def _share(self, image: Tensor, mask: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+    def frozen(self, image: Tensor) -> dict[str, Tensor]:
+        """What the frozen part makes of images (N, bands, H, W), as a step computes it."""
+        with self._autocast():
+            return self.cut.frozen(self.network, image.to(self.device))
+
+    def _share(self, part: Batch, weights: tuple[Tensor, ...]) -> Tensor:
         """What a part adds to the loss, at the masks' own resolution.
 
         Shrinking the masks instead costs 1.2 points (v3 paper, section 4.1).
         """
-        features = self.network.features(image)
-        share = self.loss.share(self.network.classifier(features), mask, weights)
-        if self.auxiliary_weight and self.network.aux_classifier is not None:
-            auxiliary = self.loss.share(self.network.aux_classifier(features), mask, weights)
-            share = share + self.auxiliary_weight * auxiliary
+        kept = self.frozen(part.image) if IMAGE in part.inputs else part.inputs
+        logits, auxiliary = self.cut.trained(self.network, kept)
+        share = self.loss.share(logits, part.mask, weights)
+        if auxiliary is not None:
+            share = share + self.auxiliary_weight * self.loss.share(auxiliary, part.mask, weights)
         return share
 
     def _check(self, stats: StepStats, batch: Batch, number: int) -> None:
