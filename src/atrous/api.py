@@ -29,13 +29,14 @@ from atrous.origin import Origin, find_origin, published_path
 from atrous.prediction import Model, load
 from atrous.report import Page, write_page
 from atrous.training.document import check_data, config_of, describe_run, origin_of
-from atrous.training.loop import Outcome, fit
+from atrous.training.forecast import Forecast
+from atrous.training.loop import Outcome, fit, forecast
 from atrous.training.narrator import Narrator, Say
 from atrous.training.plan import Facts, Plan, make_plan
 from atrous.training.run_folder import RunFolder, new_run_folder
 from atrous.weights import load_weights
 
-__all__ = ["Run", "evaluate", "resume", "train"]
+__all__ = ["Run", "evaluate", "plan_training", "resume", "train"]
 
 SHOWN_ERRORS = 5
 SPARE_BYTES = 50 * 2**20
@@ -80,6 +81,40 @@ def train(
     """
     start = time.monotonic() if started is None else started
     narrator = narrator or Narrator()
+    dataset, plan, network = _prepare(data, recipe, settings, narrator)
+    run = new_run_folder(dataset.root.resolve().name or "run", out=None if out is None else Path(out))
+    with _owned(run):
+        _preflight(run, network)
+        run.write_config(describe_run(plan, dataset, data))
+        narrator.note(f"run folder {run.path}")
+        narrator.listen(run.log)
+        outcome = fit(network, dataset, plan, run, narrator=narrator, start=start)
+        _finish(run, plan, dataset, outcome, narrator)
+    return Run(folder=run.path, best=outcome.best, history=outcome.history, config=plan.config)
+
+
+def plan_training(
+    data: str | Path,
+    *,
+    recipe: str = "auto",
+    narrator: Narrator | None = None,
+    started: float | None = None,
+    **settings: Any,
+) -> Forecast:
+    """Decide on a training as `train` would, measure a few of its steps, and tell what it would take.
+
+    Nothing is written. The arguments are those of `train`.
+    """
+    start = time.monotonic() if started is None else started
+    narrator = narrator or Narrator()
+    dataset, plan, network = _prepare(data, recipe, settings, narrator)
+    return forecast(network, dataset, plan, narrator=narrator, start=start)
+
+
+def _prepare(
+    data: str | Path, recipe: str, settings: dict[str, Any], narrator: Narrator
+) -> tuple[Dataset, Plan, DeepLab]:
+    """Read and check the data, decide, and build the network with its first weights."""
     config = make_config(recipe, settings)
     dataset = open_data(data, note=narrator.note, status=narrator.status)
     for line in dataset.notes:
@@ -90,15 +125,7 @@ def train(
     network = _begin(plan, origin, narrator)
     for line in plan.reasons:
         narrator.note(line)
-    run = new_run_folder(dataset.root.resolve().name or "run", out=None if out is None else Path(out))
-    with _owned(run):
-        _preflight(run, network)
-        run.write_config(describe_run(plan, dataset, data))
-        narrator.note(f"run folder {run.path}")
-        narrator.listen(run.log)
-        outcome = fit(network, dataset, plan, run, narrator=narrator, start=start)
-        _finish(run, plan, dataset, outcome, narrator)
-    return Run(folder=run.path, best=outcome.best, history=outcome.history, config=plan.config)
+    return dataset, plan, network
 
 
 def resume(folder: str | Path, *, narrator: Narrator | None = None, started: float | None = None) -> Run:

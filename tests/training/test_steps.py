@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional
 
 from atrous.data.loader import Batch
-from atrous.errors import DivergedError
+from atrous.errors import DivergedError, TrainingError
 from atrous.losses import make_loss
-from atrous.models.deeplab import build
+from atrous.models.deeplab import DeepLab, build
 from atrous.optim import make_optimizer
 from atrous.training.cut import cut_for
 from atrous.training.steps import Stepper, choose_precision
@@ -117,3 +117,48 @@ def test_a_gradient_that_is_not_finite_stops_too(network, batch):
     with pytest.raises(DivergedError, match=r"gradient's norm became (inf|nan) at step 3"):
         make(network).step(batch, number=3)
     assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())
+
+
+def short_of_memory(monkeypatch, most):
+    """Make the network fail, as PyTorch does on a CPU, for more than `most` images at once."""
+    plain = DeepLab.features
+
+    def features(self, image):
+        if len(image) > most:
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"
+            )
+        return plain(self, image)
+
+    monkeypatch.setattr(DeepLab, "features", features)
+
+
+def test_where_memory_runs_out_the_batch_is_parted_and_told(network, monkeypatch):
+    generator = torch.Generator().manual_seed(2)
+    mask = torch.randint(0, 3, (5, 48, 48), generator=generator)
+    batch = Batch({"image": torch.randn(5, 3, 48, 48, generator=generator)}, mask, tuple("abcde"))
+    network.eval()
+    other, said = copy.deepcopy(network), []
+    whole = make(network).step(batch, number=0)
+    short_of_memory(monkeypatch, 2)
+    stepper = make(other, say=said.append)
+    assert stepper.step(batch, number=0).loss == pytest.approx(whole.loss, rel=1e-5)
+    assert stepper.parts == 4
+    assert len(said) == 2
+    assert "a step's 5 images are computed in 4 parts" in said[1]
+    for (name, one), (_, two) in zip(network.named_parameters(), other.named_parameters(), strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-6, msg=name)
+    stepper.step(batch, number=1)
+    assert len(said) == 2
+
+
+def test_without_memory_for_one_image_the_message_says_what_to_do(network, batch, monkeypatch):
+    short_of_memory(monkeypatch, 0)
+    with pytest.raises(TrainingError, match=r"one image at a time .*smaller crops \(--crop\)"):
+        make(network).step(batch, number=0)
+
+
+def test_other_errors_pass(network, batch, monkeypatch):
+    monkeypatch.setattr(DeepLab, "features", lambda self, image: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        make(network).step(batch, number=0)

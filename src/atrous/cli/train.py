@@ -33,6 +33,7 @@ def train(
     seed: int | None = None,
     device: str | None = None,
     out: Path | None = None,
+    plan: Annotated[bool, Parameter(negative="")] = False,
     resume: Path | None = None,
     print_config: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -82,6 +83,9 @@ def train(
         auto, cpu, cuda, cuda:N or mps.
     out:
         The run folder; by default runs/train/NAME-N.
+    plan:
+        Decide, measure a few steps, print the plan (time, memory, disk), and stop. Without it the plan is told, and the
+        training begins.
     resume:
         The folder of a run that was stopped or killed: go on from its last saved state. Nothing else is given.
     print_config:
@@ -119,9 +123,16 @@ def train(
     if data is None:
         raise ConfigError("no DATA given; expected a folder of images and masks: atrous train DATA")
     from atrous import api
+    from atrous.training.forecast import show_forecast
     from atrous.training.narrator import Narrator
 
     narrator = Narrator(console.note, console.status, live=console.is_live())
+    if plan:
+        for line in show_forecast(
+            api.plan_training(data, recipe=recipe or "auto", narrator=narrator, started=STARTED, **settings)
+        ):
+            console.result(line)
+        return 0
     run = api.train(data, recipe=recipe or "auto", out=out, narrator=narrator, started=STARTED, **settings)
     console.result(str(run.folder))
     return 0

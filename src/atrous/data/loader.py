@@ -164,7 +164,7 @@ class TrainingImages(TorchDataset[Item]):
 
     def _warped(self, index: int, chosen: int | None, rng: np.random.Generator) -> tuple[*Pair, View]:
         """Draw a view of an image, laid on a pixel of class `chosen`, and warp image and mask by it."""
-        image, mask = self._read(index)
+        image, mask = self.read(index)
         focus = None
         if chosen is not None:
             places = np.flatnonzero(mask == chosen)
@@ -175,7 +175,8 @@ class TrainingImages(TorchDataset[Item]):
         ignore_index = self.dataset.labels.ignore_index
         return *warp_view(view, image, mask, preprocessing=self.preprocessing, ignore_index=ignore_index), view
 
-    def _read(self, index: int) -> Pair:
+    def read(self, index: int) -> Pair:
+        """Image (H, W, 3) and mask (H, W) of sample `index`, from memory where they are kept."""
         if index in self._cache:
             return self._cache[index]
         pair = read_pair(self.samples[index], self.dataset)

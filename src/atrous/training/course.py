@@ -18,6 +18,10 @@ class Course(Protocol):
         """Seconds to the end of training, None while it is unknown."""
         ...
 
+    def keep_back(self, seconds: float) -> None:
+        """Keep so many seconds for what comes after the last step, where the clock ends the run."""
+        ...
+
 
 class StepCourse:
     """A run of a known number of steps, `done` of which were taken before."""
@@ -38,6 +42,9 @@ class StepCourse:
         if taken <= 0:
             return None
         return (self._clock() - self._start) / taken * (self.steps - step)
+
+    def keep_back(self, seconds: float) -> None:
+        """Nothing: steps take the time they take."""
 
 
 class ClockCourse:
@@ -73,6 +80,10 @@ class ClockCourse:
     def seconds_left(self, step: int) -> float | None:
         """Time to the end of training."""
         return max(self._end - self.reserve - self._clock(), 0.0)
+
+    def keep_back(self, seconds: float) -> None:
+        """Keep so many seconds from now on."""
+        self.reserve = seconds
 
 
 def is_due(progress: float, last: float, times: int) -> bool:

@@ -71,7 +71,6 @@ class Plan:
     stages: tuple[Stage, ...]
     keeping: Keeping
     expected_steps: int
-    closing_seconds: float
     reasons: tuple[str, ...]
 
 
@@ -149,7 +148,6 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         stages=stages,
         keeping=keeping,
         expected_steps=expected,
-        closing_seconds=6.0,
         reasons=tuple(reasons),
     )
 

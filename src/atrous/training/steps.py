@@ -1,6 +1,7 @@
 """One training step: the loss of its images, computed in one part or several, its gradient, and the move."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from atrous.data.loader import Batch
-from atrous.errors import DivergedError
+from atrous.errors import DivergedError, TrainingError
 from atrous.losses import Loss
 from atrous.models.deeplab import DeepLab
 from atrous.optim import trainable
@@ -62,6 +63,7 @@ class Stepper:
         auxiliary_weight: float = 0.0,
         clip: float = 0.0,
         parts: int = 1,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
@@ -72,15 +74,43 @@ class Stepper:
         self.auxiliary_weight = auxiliary_weight
         self.clip = clip
         self.parts = parts
+        self.say = say
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.scaled)
 
     def step(self, batch: Batch, *, number: int) -> StepStats:
-        """Take one step.
+        """Take one step. Where memory runs out it is taken again in twice as many parts, and so are all that follow.
 
         Raises:
             DivergedError: the loss or its gradient is not finite; names the step and the images. The weights are as
                 they were before the step.
+            TrainingError: memory runs out with one image at a time.
         """
+        while True:
+            try:
+                return self._step(batch, number=number)
+            except RuntimeError as error:
+                if not _is_about_memory(error):
+                    raise
+                self._need_less_memory(len(batch.mask), number, error)
+
+    def _need_less_memory(self, images: int, number: int, error: RuntimeError) -> None:
+        """Compute with more parts from now on."""
+        reason = str(error).splitlines()[0][:200]
+        if self.parts >= images:
+            raise TrainingError(
+                f"memory ran out at step {number} with one image at a time ({reason}); expected room for one. Take smaller "
+                "crops (--crop), a lighter --model, or a larger --output-stride."
+            ) from error
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.parts = min(2 * self.parts, images)
+        self.say(
+            f"memory ran out at step {number}: a step's {images} images are computed in {self.parts} parts from now on. "
+            f"The gradient stays that of all of them (--set accumulate={self.parts} begins so)"
+        )
+
+    def _step(self, batch: Batch, *, number: int) -> StepStats:
         self.optimizer.zero_grad(set_to_none=True)
         value = torch.zeros((), device=self.device)
         parts = [part.to(self.device) for part in batch.parts(self.parts)]
@@ -134,3 +164,9 @@ class Stepper:
         if self.precision.autocast is None:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.precision.autocast)
+
+
+def _is_about_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed; PyTorch has a class for it on GPUs, and words on CPUs."""
+    words = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error).lower() for word in words)

@@ -17,11 +17,14 @@ from atrous.training.plan import Plan
 from atrous.training.position import Position
 from atrous.training.run_folder import RunFolder
 from atrous.training.tuning import best_shift, sample_logits, some_samples
-from atrous.training.watching import draw_curves, open_board, show_worst
+from atrous.training.watching import WORST_IMAGES, draw_curves, open_board, show_worst
 
 __all__ = ["Validator"]
 
 Check = Callable[[], None]
+
+PAGE_IMAGES = 9
+DRAWING_SECONDS = 1.0  # of curves and pictures
 
 
 class Validator:
@@ -35,6 +38,13 @@ class Validator:
         self.best: Report | None = None
         self.seconds = 0.0
         """What a validation takes: the last one's time, or a guess."""
+        self.image_seconds = 0.0
+        """What one image of it takes."""
+
+    @property
+    def closing_seconds(self) -> float:
+        """What comes after the last validation, about: the final files, and a page with nine predictions."""
+        return 4.0 + PAGE_IMAGES * self.image_seconds
 
     def model(self, network: DeepLab, average: WeightAverage | None, *, check: Check = lambda: None) -> Model:
         """The network as it would be saved now.
@@ -71,7 +81,8 @@ class Validator:
         evaluate_samples(model, self.dataset, few[:1], split="val")
         begin = time.monotonic()
         evaluate_samples(model, self.dataset, few, split="val")
-        self.seconds = (time.monotonic() - begin) / len(few) * len(samples)
+        self.image_seconds = (time.monotonic() - begin) / len(few)
+        self.seconds = self.image_seconds * (len(samples) + WORST_IMAGES) + DRAWING_SECONDS
 
     def validate(
         self, position: Position, network: DeepLab, average: WeightAverage | None, *, rate: float, check: Check

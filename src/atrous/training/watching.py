@@ -3,6 +3,7 @@
 import importlib.util
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from atrous.images import write_image
 from atrous.overlay import error_map, overlay, side_by_side
 from atrous.prediction import Model
 
-__all__ = ["Board", "draw_curves", "open_board", "show_worst"]
+__all__ = ["WORST_IMAGES", "Board", "draw_curves", "open_board", "show_worst"]
 
 WORST_IMAGES = 4
 CURVES = (("loss", "val_loss"), ("val_miou",), ("rate",), ("gradient_norm",))
@@ -46,12 +47,16 @@ class _Nowhere:
 
 class _TensorBoard:
     def __init__(self, folder: Path, first_step: int) -> None:
+        self._folder, self._first_step = folder, first_step
+
+    @cached_property
+    def _writer(self) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its own dependencies
             from torch.utils.tensorboard import SummaryWriter
 
             # What a killed process wrote after its last saved state would be drawn twice.
-            self._writer = SummaryWriter(str(folder), purge_step=first_step)
+            return SummaryWriter(str(self._folder), purge_step=self._first_step)
 
     def add(self, row: Mapping[str, Any]) -> None:
         for key, name in NAMES.items():
