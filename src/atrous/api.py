@@ -290,10 +290,13 @@ def _finish(run: RunFolder, plan: Plan, dataset: Dataset, outcome: Outcome, narr
         report = evaluate_model(model, dataset, split="val")
     if plan.config.test_at_end:
         split = "test" if dataset.splits.get("test") else "val"
-        if dataset.splits.get(split):
+        if dataset.splits.get(split) and (report is None or report.split != split):
             report = evaluate_model(model, dataset, split=split)
+        if report is not None:
             narrator.note(
-                f"{split} loss {report.loss:.4f}" if report.loss is not None else f"{split}: no labelled pixel"
+                f"{report.split} loss {report.loss:.4f}"
+                if report.loss is not None
+                else f"{report.split}: no labelled pixel"
             )
     commands = _next_commands(str(run.path), dataset)
     if report is not None:

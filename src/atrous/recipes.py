@@ -37,6 +37,8 @@ CLASSIC = Recipe(
         "model": "deeplabv3_resnet101",
         "freeze": "all-but-last",
         "views": 1,
+        "enlarge": 1.0,
+        "tune_images": 0,
         "epochs": 10,
         "optimizer": "adam",
         "rate": 0.001,
