@@ -154,7 +154,9 @@ def fit(
         if state is not None:
             narrator.note(f"going on after step {trainer.position.step}")
         elif plan.expected_steps >= WORTH_MEASURING:
-            for line in show_forecast(rehearse(trainer, start)):
+            told = rehearse(trainer, start)
+            run.write_plan(told.as_json())
+            for line in show_forecast(told):
                 narrator.note(line)
         return run_loop(trainer, start)
 

@@ -142,6 +142,11 @@ class RunFolder:
                     with suppress(OSError):
                         path.unlink()
 
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Write `plan.json`: what the run was expected to take."""
+        text = json.dumps(plan, indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomically(self.path / "plan.json", (text + "\n").encode())
+
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write `metrics.json`."""
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
