@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 NETWORK = "deeplabv3_mobilenet_v3_large"
 SIZE = (352, 480)
@@ -37,7 +38,7 @@ def plain(data: Path, weights: Path, classes: int, epochs: int, batch: int) -> N
         mask = np.array(Image.open(data / "SegmentationClass" / f"{name}.png"), np.int64)
         return torch.from_numpy((pixels - mean) / std).permute(2, 0, 1).contiguous(), torch.from_numpy(mask)
 
-    network = reference_network(NETWORK, num_classes=classes)
+    network: Any = reference_network(NETWORK, num_classes=classes)
     network.load_state_dict(load_file(weights))
     network.eval().requires_grad_(False)
     network.classifier[-1].requires_grad_(True)

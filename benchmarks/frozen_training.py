@@ -89,7 +89,7 @@ def plain_loop(data: Path, weights: Path, arguments: argparse.Namespace, epochs:
     network = reference_network(arguments.network, num_classes=CLASSES)
     network.load_state_dict(load_file(weights))
     network.eval().requires_grad_(False)
-    classifier = network.classifier
+    classifier: Any = network.classifier
     trained = classifier[-1] if arguments.freeze == "all-but-last" else classifier
     trained.requires_grad_(True)
     for layer in network.modules():
