@@ -48,19 +48,18 @@ def product_speed() -> float:
     times: list[float] = []
     for _ in range(20):
         begin = time.perf_counter()
-        square @ square
+        torch.mm(square, square)
         times.append(time.perf_counter() - begin)
     return 2 * 1024**3 / min(times)
 
 
 def errors(conv: nn.Conv2d, module: nn.Module, image: Tensor) -> tuple[float, float]:
-    """The largest errors of the module and of `conv`, as shares of the output's standard deviation."""
+    """The largest errors of the module and of `conv`, as shares of the output's standard deviation (before ReLU)."""
     assert conv.bias is not None
     rate = conv.dilation[0]
     exact = functional.conv2d(image.double(), conv.weight.double(), conv.bias.double(), padding=rate, dilation=rate)
-    exact = exact.relu()
     results = module(image), conv(image).relu()
-    mine, plain = (float((result - exact).abs().max() / exact.std()) for result in results)
+    mine, plain = (float((result - exact.relu()).abs().max() / exact.std()) for result in results)
     return mine, plain
 
 

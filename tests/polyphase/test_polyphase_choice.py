@@ -120,6 +120,17 @@ class TestTrials:
         image = random_image(16, 20, 20)
         torch.testing.assert_close(found.module(image), conv(image), rtol=0, atol=1e-5)
 
+    def test_where_the_kernels_fail_the_plain_way_is_taken(self, monkeypatch):
+        from atrous.polyphase import program
+
+        def broken(self):
+            raise NotImplementedError("no such processor")
+
+        monkeypatch.setattr(program.Layer, "kernels", broken)
+        found = choose(random_convolution(16, 16, 1), 20, 20)
+        assert found.name == "plain"
+        assert "no such processor" in found.reason
+
     def test_memory_can_be_limited(self, monkeypatch):
         tried = timed(monkeypatch, {"plain": 4.0, "F4": 2.0, "F6": 1.0})
         assert choose(random_convolution(16, 16, 1), 20, 20, most_bytes=36 * 16 * 16 * 4).name == "F4"

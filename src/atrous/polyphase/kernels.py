@@ -1,4 +1,4 @@
-"""The three kernels of a filtered convolution, compiled by Numba for this machine. Importing this module imports Numba.
+"""The kernels of a filtered convolution, compiled by Numba for this machine. Importing this module imports Numba.
 
 A kernel is a C function of one argument, the address of a `TASK`, and works until no job of the task is left: any
 number of threads may run it on the same task. Arrays are given by their addresses, strides count bytes, and channels
@@ -150,7 +150,6 @@ def product_kernel(rows: int, columns: int, width: int) -> Any:
 
     def polyphase_products(address: Any) -> None:
         task = carray(address, 1)[0]
-
         while True:
             job = add_one(task.counters)
             if job >= task.jobs:

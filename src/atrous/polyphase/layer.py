@@ -9,7 +9,7 @@ from torch.nn import functional
 from atrous.polyphase.plain import transform_filters
 
 if TYPE_CHECKING:
-    from atrous.polyphase.program import Program
+    from atrous.polyphase.program import Layer, Program
 
 __all__ = ["PolyphaseConv2d", "is_eligible"]
 
@@ -64,17 +64,24 @@ class PolyphaseConv2d(nn.Module):
             columns=columns,
             width=width,
         )
-        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+        bias = _zeros(self.layer.out_channels)
+        if conv.bias is not None:
+            bias[: conv.out_channels] = conv.bias.detach()
         constants = {
-            "right": _panels(transform_filters(conv.weight, vertical, horizontal), self.layer.channels, columns),
-            "bias": functional.pad(bias, (0, self.layer.out_channels - len(bias))),
-            "lowest": torch.full((CHANNELS,), 0.0 if relu else -torch.inf),
-            "zeros": torch.zeros(self.layer.channels),
-            "sink": torch.zeros(self.layer.out_channels),
+            "right": _panels(conv.weight.detach(), self.layer),
+            "bias": bias,
+            "lowest": _zeros(CHANNELS) if relu else _zeros(CHANNELS) - torch.inf,
+            "zeros": _zeros(self.layer.channels),
+            "sink": _zeros(self.layer.out_channels),
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
+        self.layer.kernels()  # compiles, so that a machine where that fails tells at once
         self._programs: dict[tuple[int, int, int], Program] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        """What a copy takes over: not the programs, which hold addresses."""
+        return {**self.__dict__, "_programs": {}}
 
     @property
     def weight_bytes(self) -> int:
@@ -113,7 +120,7 @@ class PolyphaseConv2d(nn.Module):
         if self.layer.channels != self.in_channels:
             pixels = functional.pad(pixels, (0, self.layer.channels - self.in_channels))
         pixels = pixels.contiguous()
-        result = torch.empty(batch, height, width, self.layer.out_channels)
+        result = torch.empty(batch, height, width, self.layer.out_channels, dtype=torch.float32, device="cpu")
         if result.numel():
             program = self.program(height, width)
             constants = {name: self.get_buffer(name) for name in ("right", "bias", "lowest", "zeros", "sink")}
@@ -124,12 +131,15 @@ class PolyphaseConv2d(nn.Module):
         return result.permute(0, 3, 1, 2)
 
 
-def _panels(filters: Tensor, channels: int, columns: int) -> Tensor:
-    """(points, in, out) as the kernels read it: (points, panels, channels, columns) in float32, with zeros added."""
-    points, in_channels, out_channels = filters.shape
-    panels = -(-out_channels // columns)
-    result = torch.zeros(points, panels, channels, columns)
-    for panel in range(panels):
-        part = filters[:, :, panel * columns : (panel + 1) * columns]
-        result[:, panel, :in_channels, : part.shape[2]] = part
+def _panels(weight: Tensor, layer: "Layer") -> Tensor:
+    """(out, in, 3, 3) filters transformed as the kernels read them: (points, panels, channels, columns), zeros added."""
+    result = _zeros(layer.points, layer.panels, layer.channels, layer.columns)
+    for panel in range(layer.panels):
+        part = weight[panel * layer.columns : (panel + 1) * layer.columns]
+        transformed = transform_filters(part, layer.vertical, layer.horizontal)
+        result[:, panel, : transformed.shape[1], : transformed.shape[2]] = transformed
     return result
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(*shape, dtype=torch.float32, device="cpu")

@@ -101,7 +101,8 @@ class Program:
         self._tasks = tasks.reshape(-1)
         self._offsets = np.arange(len(self._tasks))
         self._sequence = kernels.sequence_kernel().address
-        self._words = np.array([len(self._tasks), threads.yield_address()] + [0] * 4 * len(self._tasks))
+        self._words = np.zeros(2 + 4 * len(self._tasks), np.int64)
+        self._words[:2] = len(self._tasks), threads.yield_address()
         self._words[2 + kernels.WORD_KERNEL :: 4] = np.tile(layer.kernels(), chunks)
         self._words[2 + kernels.WORD_TASK :: 4] = self._offsets * kernels.TASK.itemsize
         self._words[2 + kernels.WORD_COUNTERS :: 4] = self._offsets * kernels.COUNTER_BYTES

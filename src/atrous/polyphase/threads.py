@@ -21,10 +21,10 @@ _KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 @cache
 def _torch_pool() -> Any:
     """GOMP_parallel(function, argument, threads, flags) of the OpenMP library that torch uses, or None."""
-    extension = getattr(torch, "_C", None)
+    extension: Any = getattr(torch, "_C", None)
     try:
         # A symbol is looked up in a library and in all that it needs, so this is torch's library and no other copy.
-        function = ctypes.CDLL(extension.__file__).GOMP_parallel  # type: ignore[union-attr]
+        function = ctypes.CDLL(extension.__file__).GOMP_parallel
     except (AttributeError, OSError, TypeError):
         return None
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
@@ -47,12 +47,9 @@ def _python_pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="atrous-polyphase")
 
 
-def run(kernel: int, task: int, threads: int, *, pool: str = "auto") -> None:
-    """Run the kernel at address `kernel` on the task at address `task` in up to `threads` threads, and wait.
-
-    `pool` "python" takes Python's threads in any case.
-    """
-    parallel = _torch_pool() if pool == "auto" else None
+def run(kernel: int, task: int, threads: int) -> None:
+    """Run the kernel at address `kernel` on the task at address `task` in up to `threads` threads, and wait."""
+    parallel = _torch_pool()
     if threads <= 1:
         _KERNEL(kernel)(task)
     elif parallel is not None:
@@ -62,4 +59,5 @@ def run(kernel: int, task: int, threads: int, *, pool: str = "auto") -> None:
         others = [_python_pool(threads - 1).submit(function, task) for _ in range(threads - 1)]
         function(task)
         for other in others:
-            other.result()
+            if not other.cancel():  # one that has not begun is not waited for
+                other.result()

@@ -20,10 +20,10 @@ def borrow(floats: int) -> Iterator[Tensor]:
     try:
         memory = _free.pop()
     except IndexError:
-        memory = torch.empty(0)
+        memory = torch.empty(0, dtype=torch.float32, device="cpu")
     if memory.numel() < floats:
         del memory
-        memory = torch.empty(floats)
+        memory = torch.empty(floats, dtype=torch.float32, device="cpu")
     try:
         yield memory
     finally:
