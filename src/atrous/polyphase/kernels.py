@@ -259,4 +259,4 @@ def register_block(out_channels: int) -> tuple[int, int, int]:
     features = str(target.codegen().magic_tuple()[2])
     if "+avx512f" not in features:
         return 6, 16, 8
-    return (6, 64, 16) if out_channels > 32 else (10, 32, 16)
+    return (6, 64, 16) if out_channels > 32 else (6, 32, 16)
