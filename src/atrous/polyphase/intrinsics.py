@@ -203,44 +203,53 @@ def multiply(
         bytes_ = vectors.width * FLOAT_BYTES
         lines = [builder.add(target, builder.mul(stride, number(row))) for row in range(shape[0])]
         places = [builder.add(line, number(column * bytes_)) for line in lines for column in range(shape[1])]
-        results: list[Value] = []
-        entry = builder.block
-        head, body, done, old, end = (builder.append_basic_block(n) for n in ("head", "body", "done", "old", "end"))
-        builder.branch(head)
-
-        builder.position_at_end(head)
-        step, left_now, right_now = (builder.phi(LONG) for _ in range(3))
-        sums = [builder.phi(vectors.type) for _ in places]
-        starts = [number(0), left, right, *(vectors.constant(0) for _ in places)]
-        for phi, start in zip((step, left_now, right_now, *sums), starts, strict=True):
-            phi.add_incoming(start, entry)
-        builder.cbranch(builder.icmp_signed("<", step, blocks), body, done)
-
-        builder.position_at_end(body)
-        new = _block_product(vectors, shape, sums, left_now, right_now)
-        step.add_incoming(builder.add(step, number(1)), body)
-        left_now.add_incoming(builder.add(left_now, number(shape[0] * CHANNELS * FLOAT_BYTES)), body)
-        right_now.add_incoming(builder.add(right_now, number(shape[1] * bytes_ * CHANNELS)), body)
-        for sum_, value in zip(sums, new, strict=True):
-            sum_.add_incoming(value, body)
-        builder.branch(head)
-
-        builder.position_at_end(done)
+        sums = _sums(vectors, shape, left, right, blocks)
+        computed = builder.block
+        old, end = (builder.append_basic_block(name) for name in ("old", "end"))
         builder.cbranch(builder.icmp_signed("==", fresh, number(0)), old, end)
         builder.position_at_end(old)
         totals = [builder.fadd(sum_, vectors.load(place)) for sum_, place in zip(sums, places, strict=True)]
         builder.branch(end)
         builder.position_at_end(end)
-        for sum_, total in zip(sums, totals, strict=True):
-            result = builder.phi(vectors.type)
-            result.add_incoming(sum_, done)
+        results = [builder.phi(vectors.type) for _ in places]
+        for result, sum_, total in zip(results, sums, totals, strict=True):
+            result.add_incoming(sum_, computed)
             result.add_incoming(total, old)
-            results.append(result)
         for result, place in zip(results, places, strict=True):
             vectors.store(result, place)
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def _sums(vectors: Vectors, shape: tuple[int, int], left: Value, right: Value, blocks: Value) -> list[Value]:
+    """The block's sums of products, in a loop over blocks of channels; instructions go on after it."""
+    builder = vectors.builder
+    entry = builder.block
+    head, body, done = (builder.append_basic_block(name) for name in ("head", "body", "done"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    step, left_now, right_now = (builder.phi(LONG) for _ in range(3))
+    sums = [builder.phi(vectors.type) for _ in range(shape[0] * shape[1])]
+    starts = [number(0), left, right, *(vectors.constant(0) for _ in sums)]
+    for phi, start in zip((step, left_now, right_now, *sums), starts, strict=True):
+        phi.add_incoming(start, entry)
+    builder.cbranch(builder.icmp_signed("<", step, blocks), body, done)
+
+    builder.position_at_end(body)
+    left_bytes = shape[0] * CHANNELS * FLOAT_BYTES
+    right_bytes = shape[1] * vectors.width * CHANNELS * FLOAT_BYTES
+    new = [
+        builder.add(step, number(1)),
+        builder.add(left_now, number(left_bytes)),
+        builder.add(right_now, number(right_bytes)),
+        *_block_product(vectors, shape, sums, left_now, right_now),
+    ]
+    for phi, value in zip((step, left_now, right_now, *sums), new, strict=True):
+        phi.add_incoming(value, body)
+    builder.branch(head)
+    builder.position_at_end(done)
+    return sums
 
 
 def _block_product(
