@@ -6,7 +6,7 @@ from atrous.version import __version__
 
 __all__ = ["package_versions"]
 
-PACKAGES = ("torch", "numpy", "pillow", "opencv-python-headless", "safetensors", "simplejpeg")
+PACKAGES = ("torch", "numpy", "pillow", "opencv-python-headless", "safetensors", "simplejpeg", "numba")
 
 
 def package_versions() -> dict[str, str]:
