@@ -90,7 +90,9 @@ def thresholded(
         shares = _probabilities(view, tile)
         np.copyto(shares, np.float32(-1), where=shares < limits)
         highest, best = best_of(shares)
-        labels[tile.rows, tile.columns] = np.where(highest < 0, void, best)
+        here = labels[tile.rows, tile.columns]
+        here[...] = best
+        here[highest < 0] = void
 
     _each_tile(write, size, num_classes)
     return labels

@@ -19,12 +19,13 @@ __all__ = ["paint"]
 PIXEL_ELEMENTS = 1 << 16  # scores of one class at the pixels of a block of cells: 256 kB, in a core's cache
 CORNER_ELEMENTS = 1 << 20  # scores of all classes at the corners of a block of cells: 4 MB
 BLOCK_BYTES = 16 << 20  # what one thread needs at most: twice the corners with their comparisons, or a tile
+FEW_PIXELS = 8  # in smaller cells it costs more to find the candidates than to score every class
 ROUNDING = np.float32(1e-6)  # relative; the scores of a pixel are off by at most a quarter of it
 ONE = np.float32(1)
 
 # Nanoseconds, roughly, on a server's core; they choose between two ways to the same labels.
-CELL_AND_CLASS, CELL_PIXEL_AND_CANDIDATE, PIXEL_AND_CLASS = 60, 5, 1.5
-WORTH_SHARING = 3e6
+CELL_AND_CLASS, CELL_PIXEL_AND_CANDIDATE, PIXEL_AND_CLASS = 60, 5, 3
+WORTH_SHARING = 2e7
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.signedinteger]
@@ -40,7 +41,7 @@ class Cells(NamedTuple):
     row: IndexArray  # (n,) the segments of both axes that meet in the cell
     column: IndexArray
 
-    def part(self, chosen: IndexArray) -> "Cells":
+    def part(self, chosen: slice | IndexArray) -> "Cells":
         """Some of the cells."""
         return Cells(*(field[chosen] for field in self))
 
@@ -66,10 +67,7 @@ def paint(coarse: FloatArray, rows: Axis, columns: Axis, *, everywhere: bool, th
     count = len(where)
     if count == 0:
         return label_map
-    sample = _cells(where[:: -(-count // 64)], rows, columns)
-    candidates = float(_can_win(sample.at_corners(coarse), sample.at_corners(winners)).sum(axis=0).mean())
-    pixels_per_cell = label_map.size / disagree.size
-    cost = count * (num_classes * CELL_AND_CLASS + pixels_per_cell * candidates * CELL_PIXEL_AND_CANDIDATE)
+    cost = _cost_of_cells(coarse, winners, where, rows, columns)
     huge = rows.longest * columns.longest > PIXEL_ELEMENTS
     if huge or cost > label_map.size * num_classes * PIXEL_AND_CLASS:
         _paint_tiles(coarse, rows, columns, label_map, disagree=disagree, threads=threads)
@@ -117,6 +115,16 @@ def _cells(where: IndexArray, rows: Axis, columns: Axis) -> Cells:
     return Cells(rows.low[y], rows.high[y], columns.low[x], columns.high[x], row, column)
 
 
+def _cost_of_cells(coarse: FloatArray, winners: LabelMap, where: IndexArray, rows: Axis, columns: Axis) -> float:
+    """What painting these cells takes, in nanoseconds, from a sample of them."""
+    num_classes, pixels = coarse.shape[0], rows.longest * columns.longest
+    if pixels <= FEW_PIXELS:
+        return len(where) * pixels * num_classes * CELL_PIXEL_AND_CANDIDATE
+    sample = _cells(where[:: -(-len(where) // 64)], rows, columns)
+    candidates = float(_can_win(sample.at_corners(coarse), sample.at_corners(winners)).sum(axis=0).mean())
+    return len(where) * (num_classes * CELL_AND_CLASS + pixels * candidates * CELL_PIXEL_AND_CANDIDATE)
+
+
 def _paint_tiles(
     coarse: FloatArray,
     rows: Axis,
@@ -150,11 +158,17 @@ def _paint_cells(
 ) -> None:
     """Paint a block of cells, those with as many candidates together."""
     corners = cells.at_corners(coarse)  # (4, K, n)
+    most_cells = max(1, PIXEL_ELEMENTS // (rows.longest * columns.longest))
+    if rows.longest * columns.longest <= FEW_PIXELS:
+        every_class = np.arange(coarse.shape[0])[:, None]
+        for first in range(0, len(cells.row), most_cells):
+            some = slice(first, first + most_cells)
+            _paint_candidates(corners[:, :, some], every_class, cells.part(some), rows, columns, label_map)
+        return
     kept = _can_win(corners, cells.at_corners(winners))  # (K, n)
     counts = kept.sum(axis=0)
     order = np.argsort(counts, kind="stable")
     counts = counts[order]
-    most_cells = max(1, PIXEL_ELEMENTS // (rows.longest * columns.longest))
     first = 0
     while first < len(order):
         # One run for 2 candidates, one for 3, and so on; of many, a third more are scored rather than one more run made.
@@ -178,16 +192,17 @@ def _can_win(corners: FloatArray, winners: LabelMap) -> NDArray[np.bool_]:
     bars = np.concatenate([rivals, rivals.mean(axis=1, keepdims=True)], axis=1) - slack
     kept = np.ones(corners.shape[1:], np.bool_)
     for i in range(bars.shape[1]):
-        kept &= (corners > bars[:, i, None]).any(axis=0)
+        kept &= (corners >= bars[:, i, None]).any(axis=0)
     return kept
 
 
 def _paint_candidates(
     scores: FloatArray, candidates: IndexArray, cells: Cells, rows: Axis, columns: Axis, label_map: LabelMap
 ) -> None:
-    """Score the candidates (c, n) with corner scores (4, c, n) at the pixels of n cells, and write the best.
+    """Score candidates at the pixels of n cells, and write the best.
 
-    Shorter cells repeat their last pixel, so all have one shape; cells lie innermost, so loops are long.
+    `scores` (4, c, n) are those at the corners, `candidates` (c, n), or (c, 1) where all cells have the same. Shorter
+    cells repeat their last pixel, so all have one shape; cells lie innermost, so loops are long.
     """
     pixel_rows = _pixels(rows, cells.row)  # (height, n)
     pixel_columns = _pixels(columns, cells.column)  # (width, n)

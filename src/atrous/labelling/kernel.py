@@ -103,7 +103,7 @@ def find_candidates(corners: Any, winners: Any, kept: Any, candidates: Any) -> i
         slack = ROUNDING * size
         a, b, c, d = a - slack, b - slack, c - slack, d - slack
         for k in range(num_classes):
-            above = (corners[0, k] > a) | (corners[1, k] > b) | (corners[2, k] > c) | (corners[3, k] > d)
+            above = (corners[0, k] >= a) | (corners[1, k] >= b) | (corners[2, k] >= c) | (corners[3, k] >= d)
             kept[k] &= np.int32(above)
     count = 0
     for k in range(num_classes):
@@ -212,7 +212,11 @@ def paint_rows(scores: Any, rows: Any, columns: Any, everywhere: bool, begin: in
             winners, winners_below = winners_below, winners
             if known != above:
                 find_winners(values, above * strides[1], strides, shape, winners, highest)
-            find_winners(values, below * strides[1], strides, shape, winners_below, highest)
+            if below != above:
+                find_winners(values, below * strides[1], strides, shape, winners_below, highest)
+            else:
+                for x in range(width):
+                    winners_below[x] = winners[x]
             known = below
             for x in range(width):
                 narrow[x] = winners[x]
