@@ -47,11 +47,11 @@ def shortfall(labels, scores):
     return float(((scores.max(dim=0).values - given) / spread).max())
 
 
-def assert_best(labels, coarse, size, *, align_corners):
+def assert_best(labels, coarse, size, **options):
     """Where the two best plain scores differ by more than 1e-5 of the range, the label is the plain one."""
     assert labels.shape == size
     assert labels.dtype == plain.label_type(coarse.shape[1])
-    assert shortfall(labels, plain.resized(coarse, size, align_corners=align_corners)) <= 1e-5
+    assert shortfall(labels, plain.resized(coarse, size, **options)) <= 1e-5
 
 
 def cases(*, most_classes=24, longest=70):

@@ -116,6 +116,19 @@ def test_a_mirrored_view_is_mirrored_back():
     np.testing.assert_array_equal(pair, plain.label_map(coarse, (33, 40)))
 
 
+def test_an_image_that_fills_a_part_of_the_map():
+    coarse, other = (random_logits(seed, 7, (13, 11), kind="noise") for seed in (1, 2))
+    size, limits, cover = (61, 83), [0.3] * 7, (0.9, 0.83)
+    _, confidence = label_map_and_confidence(coarse, size, cover=cover)
+    _, expected = plain.label_map_and_confidence(coarse, size, cover=cover)
+    np.testing.assert_allclose(confidence, expected, rtol=0, atol=CLOSE)
+    labels = thresholded(coarse, size, limits, cover=cover)
+    np.testing.assert_array_equal(labels, plain.thresholded(coarse, size, limits, cover=cover))
+    options = {"flipped": [False, True], "covers": [(1.0, 1.0), cover]}
+    labels = averaged([coarse, other], size, **options)
+    np.testing.assert_array_equal(labels, plain.averaged([coarse, other], size, **options))
+
+
 def test_what_does_not_fit_is_refused():
     coarse = torch.zeros(1, 3, 2, 2)
     with pytest.raises(ValueError, match="2 thresholds for 3 classes; expected one for each"):
@@ -128,5 +141,7 @@ def test_what_does_not_fit_is_refused():
         averaged([coarse, torch.zeros(1, 4, 2, 2)], (4, 4))
     with pytest.raises(ValueError, match="1 values of flipped for 2 views"):
         averaged([coarse, coarse], (4, 4), flipped=[True])
+    with pytest.raises(ValueError, match="1 values of covers for 2 views"):
+        averaged([coarse, coarse], (4, 4), covers=[(1.0, 1.0)])
     with pytest.raises(ValueError, match=r"expected \(1, classes, height, width\)"):
         averaged([coarse, torch.zeros(3, 2, 2)], (4, 4))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -18,8 +18,8 @@ def torch_weights(size, new_size, align_corners, memory_format):
     return rows[0, :, :, 0].T.numpy()
 
 
-def our_weights(size, new_size, align_corners):
-    low, high, weight = coordinates(size, new_size, align_corners=align_corners)
+def our_weights(size, new_size, **options):
+    low, high, weight = coordinates(size, new_size, **options)
     matrix, places = np.zeros((new_size, size), np.float32), np.arange(new_size)
     np.add.at(matrix, (places, low), np.float32(1) - weight)
     np.add.at(matrix, (places, high), weight)
@@ -38,7 +38,23 @@ def our_weights(size, new_size, align_corners):
 )
 def test_weights_are_those_of_torch(size, new_size, align_corners, memory_format):
     expected = torch_weights(size, new_size, align_corners, memory_format)
-    np.testing.assert_array_equal(our_weights(size, new_size, align_corners), expected)
+    np.testing.assert_array_equal(our_weights(size, new_size, align_corners=align_corners), expected)
+
+
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="torch multiplies and adds in two roundings here"
+)
+@settings(max_examples=200, deadline=None)
+@given(size=st.integers(1, 130), factor=st.floats(0.2, 5), align_corners=st.booleans())
+def test_weights_of_a_factor_are_those_of_torch(size, factor, align_corners):
+    assume(size * factor >= 1)
+    units = torch.eye(size).reshape(1, size, size, 1).expand(-1, -1, -1, 3)
+    expected = functional.interpolate(
+        units, scale_factor=(factor, 1.0), mode="bilinear", align_corners=align_corners, recompute_scale_factor=False
+    )[0, :, :, 0].T.numpy()
+    for pixels in (len(expected), max(1, len(expected) // 2)):
+        ours = our_weights(size, pixels, align_corners=align_corners, factor=factor)
+        np.testing.assert_array_equal(ours, expected[:pixels])
 
 
 @settings(max_examples=100, deadline=None)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from random_logits import LAYOUTS, assert_best, cases, random_logits
 
 from atrous.labelling import blocks, cells, label_map, plain
@@ -50,6 +51,19 @@ def test_sizes_of_networks(request, way, layout, classes, coarse_size, size):
     for kind in ("smooth", "noise"):
         coarse = random_logits(5, classes, coarse_size, kind=kind, layout=layout)
         assert_best(label_map(coarse, size), coarse, size, align_corners=False)
+
+
+shares = st.floats(0.05, 1) | st.just(1.0)
+
+
+@once_set_up
+@given(**cases(), cover=st.tuples(shares, shares))
+def test_an_image_that_fills_a_part_of_the_map(
+    with_kernel, seed, classes, coarse_size, size, kind, layout, align_corners, cover
+):
+    coarse = random_logits(seed, classes, coarse_size, kind=kind, layout=layout)
+    labels = label_map(coarse, size, align_corners=align_corners, cover=cover)
+    assert_best(labels, coarse, size, align_corners=align_corners, cover=cover)
 
 
 @pytest.mark.parametrize("way", ["without_kernel", "with_kernel"])
@@ -123,3 +137,8 @@ def test_a_winner_of_zero_stays_a_candidate(request, way):
     request.getfixturevalue(way)
     coarse = torch.tensor([[-1.0, 1.0], [-0.0, 0.0]]).reshape(1, 2, 1, 2)
     assert_best(label_map(coarse, (5, 9)), coarse, (5, 9), align_corners=False)
+
+
+def test_a_cover_that_is_no_share_is_refused():
+    with pytest.raises(ValueError, match=r"cover is \(1.0, 1.5\); expected the shares"):
+        label_map(torch.zeros(1, 3, 4, 4), (8, 8), cover=(1.0, 1.5))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atrous.labelling.cells import label_map
-from atrous.labelling.grid import Axis, axis, checked
-from atrous.labelling.plain import LabelMap, label_type
+from atrous.labelling.grid import Axis, axes, checked
+from atrous.labelling.plain import WHOLE, LabelMap, label_type
 from atrous.labelling.threads import spread
 from atrous.labelling.tiles import Tile, best_of, tile_scores, tiles_of
 
@@ -33,7 +33,7 @@ class _View(NamedTuple):
 
 
 def label_map_and_confidence(
-    coarse: Tensor, size: tuple[int, int], *, align_corners: bool = False
+    coarse: Tensor, size: tuple[int, int], *, align_corners: bool = False, cover: tuple[float, float] = WHOLE
 ) -> tuple[LabelMap, NDArray[np.float32]]:
     """The labels that `label_map` gives, and the highest probability of each pixel.
 
@@ -41,14 +41,15 @@ def label_map_and_confidence(
         coarse: (1, K, h, w) float, finite, at the network's own stride.
         size: height and width of the results in pixels.
         align_corners: torch's setting of that name.
+        cover: the share of the coarse map's height and width, from the top left, that the image fills.
 
     Returns:
         (H, W) uint8, uint16 above 256 classes; and (H, W) float32, 1 / K to 1.
 
     Raises:
-        ValueError: another shape than (1, K, h, w), an empty one, or a size that is not positive.
+        ValueError: another shape than (1, K, h, w), an empty one, a size that is not positive, a cover that is no share.
     """
-    view = _view(coarse, size, mirrored=False, align_corners=align_corners)
+    view = _view(coarse, size, mirrored=False, align_corners=align_corners, cover=cover)
     confidence = np.empty(size, np.float32)
 
     def write(tile: Tile) -> None:
@@ -56,11 +57,17 @@ def label_map_and_confidence(
         confidence[tile.rows, tile.columns] = (1 / scores.sum(axis=1)).T  # the highest exponential is 1
 
     _each_tile(write, size, coarse.shape[1])
-    return label_map(coarse, size, align_corners=align_corners), confidence
+    return label_map(coarse, size, align_corners=align_corners, cover=cover), confidence
 
 
 def thresholded(
-    coarse: Tensor, size: tuple[int, int], thresholds: Sequence[float], *, void: int = 255, align_corners: bool = False
+    coarse: Tensor,
+    size: tuple[int, int],
+    thresholds: Sequence[float],
+    *,
+    void: int = 255,
+    align_corners: bool = False,
+    cover: tuple[float, float] = WHOLE,
 ) -> LabelMap:
     """The most probable class among those whose probability reaches their threshold; `void` where none does.
 
@@ -70,6 +77,7 @@ def thresholded(
         thresholds: the least probability of each class, K numbers; 0 always lets a class stand.
         void: the value of pixels without a class, not one of the classes' own.
         align_corners: torch's setting of that name.
+        cover: the share of the coarse map's height and width, from the top left, that the image fills.
 
     Returns:
         (H, W) uint8, uint16 where a class or `void` is above 255.
@@ -77,7 +85,7 @@ def thresholded(
     Raises:
         ValueError: another number of thresholds than classes, or a `void` that is a class or no uint16.
     """
-    view = _view(coarse, size, mirrored=False, align_corners=align_corners)
+    view = _view(coarse, size, mirrored=False, align_corners=align_corners, cover=cover)
     num_classes = coarse.shape[1]
     if len(thresholds) != num_classes:
         raise ValueError(f"{len(thresholds)} thresholds for {num_classes} classes; expected one for each")
@@ -104,6 +112,7 @@ def averaged(
     *,
     flipped: Sequence[bool] | None = None,
     align_corners: bool = False,
+    covers: Sequence[tuple[float, float]] | None = None,
 ) -> LabelMap:
     """The best class of the mean probabilities of several views of one image: scales, and mirrored ones.
 
@@ -112,12 +121,14 @@ def averaged(
         size: height and width of the result in pixels.
         flipped: for each view whether it saw the image mirrored left to right; its probabilities are mirrored back.
         align_corners: torch's setting of that name.
+        covers: for each view the share of its coarse map's height and width, from the top left, that the image fills.
 
     Returns:
         (H, W) uint8, uint16 above 256 classes.
 
     Raises:
-        ValueError: no view, views with different numbers of classes, or another number of `flipped` than of views.
+        ValueError: no view, views with different numbers of classes, or another number of `flipped` or `covers` than
+            of views.
     """
     if not coarse:
         raise ValueError("no view to average; expected the logits of at least one")
@@ -125,11 +136,13 @@ def averaged(
     if len(counts) > 1:
         raise ValueError(f"views have {', '.join(map(str, sorted(counts)))} classes; expected the same number in all")
     mirrored = [False] * len(coarse) if flipped is None else list(flipped)
-    if len(mirrored) != len(coarse):
-        raise ValueError(f"{len(mirrored)} values of flipped for {len(coarse)} views; expected one for each")
+    parts = [WHOLE] * len(coarse) if covers is None else list(covers)
+    for name, values in (("flipped", mirrored), ("covers", parts)):
+        if len(values) != len(coarse):
+            raise ValueError(f"{len(values)} values of {name} for {len(coarse)} views; expected one for each")
     views = [
-        _view(logits, size, mirrored=flip, align_corners=align_corners)
-        for logits, flip in zip(coarse, mirrored, strict=True)
+        _view(logits, size, mirrored=mirror, align_corners=align_corners, cover=cover)
+        for logits, mirror, cover in zip(coarse, mirrored, parts, strict=True)
     ]
     labels = np.empty(size, label_type(coarse[0].shape[1]))
 
@@ -143,10 +156,12 @@ def averaged(
     return labels
 
 
-def _view(coarse: Tensor, size: tuple[int, int], *, mirrored: bool, align_corners: bool) -> _View:
+def _view(
+    coarse: Tensor, size: tuple[int, int], *, mirrored: bool, align_corners: bool, cover: tuple[float, float]
+) -> _View:
     logits = checked(coarse, size).cpu().numpy()
     _, height, width = logits.shape
-    return _View(logits, axis(height, size[0], align_corners), axis(width, size[1], align_corners), mirrored)
+    return _View(logits, *axes((height, width), size, align_corners=align_corners, cover=cover), mirrored)
 
 
 def _each_tile(write: Callable[[Tile], None], size: tuple[int, int], num_classes: int) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from atrous.labelling import blocks
-from atrous.labelling.grid import Axis, Scores, axis, checked, scores_of
-from atrous.labelling.plain import LabelMap, label_type
+from atrous.labelling.grid import Axis, Scores, axes, checked, scores_of
+from atrous.labelling.plain import WHOLE, LabelMap, label_type
 from atrous.labelling.threads import spread
 
 __all__ = ["label_map", "prepare"]
@@ -73,7 +73,9 @@ class _Kernel:
 _kernel = _Kernel()
 
 
-def label_map(coarse: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> LabelMap:
+def label_map(
+    coarse: Tensor, size: tuple[int, int], *, align_corners: bool = False, cover: tuple[float, float] = WHOLE
+) -> LabelMap:
     """The class with the highest score of every pixel, of logits resized bilinearly, without the resized logits.
 
     Equal to `argmax(interpolate(coarse, size))`, but for pixels where the two best classes are equal within float32
@@ -83,18 +85,19 @@ def label_map(coarse: Tensor, size: tuple[int, int], *, align_corners: bool = Fa
         coarse: (1, K, h, w) float, finite, at the network's own stride, in any memory format; a GPU's are fetched.
         size: height and width of the result in pixels.
         align_corners: torch's setting of that name.
+        cover: the share of the coarse map's height and width, from the top left, that the image fills.
 
     Returns:
         (H, W) uint8, uint16 above 256 classes; the lowest of equal classes.
 
     Raises:
-        ValueError: another shape than (1, K, h, w), an empty one, or a size that is not positive.
+        ValueError: another shape than (1, K, h, w), an empty one, a size that is not positive, a cover that is no share.
     """
     logits = checked(coarse, size)
     _, height, width = logits.shape
-    rows, columns = axis(height, size[0], align_corners), axis(width, size[1], align_corners)
+    rows, columns = axes((height, width), size, align_corners=align_corners, cover=cover)
     # With far fewer pixels than coarse positions, most positions are not read at all.
-    everywhere = 2 * size[0] * size[1] < height * width
+    everywhere = 2 * size[0] * size[1] < height * width * cover[0] * cover[1]
     threads = torch.get_num_threads()
     if _kernel.due():
         return _kernel.paint(scores_of(logits), rows, columns, everywhere, threads)

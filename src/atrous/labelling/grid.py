@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atrous.labelling.plain import coordinates
+from atrous.labelling.plain import coordinates, factors
 
-__all__ = ["Axis", "Scores", "axis", "checked", "scores_of"]
+__all__ = ["Axis", "Scores", "axes", "axis", "checked", "scores_of"]
 
 
 class Axis(NamedTuple):
@@ -46,10 +46,25 @@ class Scores(NamedTuple):
     shape: tuple[int, int, int]  # K, h, w
 
 
+def axes(
+    coarse_size: tuple[int, int], size: tuple[int, int], *, align_corners: bool, cover: tuple[float, float]
+) -> tuple[Axis, Axis]:
+    """The rows' and the columns' axis, from (h, w) to (H, W); `cover` is what the image fills of the coarse map.
+
+    Raises:
+        ValueError: a cover that is no share.
+    """
+    if not all(0 < share <= 1 for share in cover):
+        raise ValueError(f"cover is {cover}; expected the shares of the height and width that the image fills, up to 1")
+    enlarged = factors(coarse_size, size, cover) or (None, None)
+    rows = axis(coarse_size[0], size[0], align_corners, enlarged[0])
+    return rows, axis(coarse_size[1], size[1], align_corners, enlarged[1])
+
+
 @lru_cache(maxsize=64)
-def axis(size: int, new_size: int, align_corners: bool) -> Axis:
+def axis(size: int, new_size: int, align_corners: bool, factor: float | None = None) -> Axis:
     """The axis from `size` coarse positions to `new_size` pixels; kept, as images of one size follow each other."""
-    low, high, weight = coordinates(size, new_size, align_corners=align_corners)
+    low, high, weight = coordinates(size, new_size, align_corners=align_corners, factor=factor)
     start = np.concatenate(([0], np.flatnonzero(np.diff(low)) + 1, [new_size])).astype(np.int32)
     for array in (low, high, weight, start):
         array.flags.writeable = False
