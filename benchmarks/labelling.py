@@ -6,13 +6,15 @@ smooth ones with borders as photographs have them, and noise, the worst case. Wi
 """
 
 import argparse
+import ctypes
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,8 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from atrous.labelling import averaged, bands, cells, label_map, plain
-from atrous.labelling.grid import axis
+from atrous.labelling import bands, cells, label_map, plain
 from machine import describe
 
 CASES = [  # classes, coarse size, size
@@ -45,16 +46,13 @@ def smooth_logits(num_classes: int, size: tuple[int, int]) -> Tensor:
     """Random regions with soft borders, coarser until the share of disagreeing cells is a photograph's."""
     for seed in range(1000):
         generator = torch.Generator().manual_seed(seed)
-        regions = 6 - seed % 4
+        regions = 2 + (num_classes + seed) % 5
         few = torch.randn(1, num_classes, regions, regions, generator=generator)
         logits = 8 * functional.interpolate(few, size=size, mode="bicubic", align_corners=True)
         logits += 0.1 * torch.randn(logits.shape, generator=generator)
         if PHOTOGRAPH[0] <= disagreeing_share(logits) <= PHOTOGRAPH[1]:
             return logits.contiguous(memory_format=torch.channels_last)
-    # A coarse grid that many regions share: a patch of theirs has one border.
-    logits = torch.linspace(-8, 8, size[1]).repeat(1, num_classes, size[0], 1)
-    logits *= torch.linspace(-1, 1, num_classes)[:, None, None]
-    return logits.contiguous(memory_format=torch.channels_last)
+    raise ValueError(f"no seed gives {num_classes} classes on {size} a photograph's borders")
 
 
 def noise_logits(num_classes: int, size: tuple[int, int]) -> Tensor:
@@ -71,9 +69,14 @@ def disagreeing_share(logits: Tensor) -> float:
 
 
 def opencv(coarse: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """What users write with OpenCV and NumPy."""
-    scores = cv2.resize(coarse[0].permute(1, 2, 0).numpy(), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return scores.argmax(axis=2).astype(np.uint8)
+    """What users write with OpenCV and NumPy; it takes 128 channels at a time."""
+    scores = coarse[0].permute(1, 2, 0).numpy()
+    parts = [
+        cv2.resize(np.ascontiguousarray(scores[..., k : k + 128]), size[::-1], interpolation=cv2.INTER_LINEAR)
+        for k in range(0, scores.shape[2], 128)
+    ]
+    enlarged = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+    return enlarged.argmax(axis=2).astype(np.uint8)
 
 
 def with_numpy(coarse: Tensor, size: tuple[int, int]) -> np.ndarray:
@@ -99,10 +102,11 @@ LABELLING: dict[str, Way] = {
 
 
 def reset_peak() -> bool:
-    """Let the process's peak of memory start anew (Linux)."""
+    """Give freed memory back, and let the process's peak start anew (Linux with glibc)."""
     try:
+        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
+    except (OSError, AttributeError):
         return False
     return True
 
@@ -124,7 +128,7 @@ def peak_megabytes(work: Callable[[], object]) -> str:
     return f"{(peak - before) / 1e6:.1f}"
 
 
-def alternate(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def alternate(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of every way in every round; the ways take turns, after one round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
@@ -136,7 +140,7 @@ def alternate(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, l
     return seconds
 
 
-def print_rows(title: str, ways: dict[str, Callable[[], object]], rounds: int) -> None:
+def print_rows(title: str, ways: Mapping[str, Callable[[], object]], rounds: int) -> None:
     """Milliseconds (median, least), how many times faster than the first way (median over rounds), and peak memory."""
     seconds = alternate(ways, rounds)
     base = next(iter(seconds.values()))
@@ -158,7 +162,7 @@ def measure_labels(rounds: int, only: list[int] | None) -> None:
             coarse = make(num_classes, coarse_size)
             share = disagreeing_share(coarse)
             title = f"{num_classes} {coarse_size[0]}x{coarse_size[1]} to {size[0]}x{size[1]}, {kind} {share:.0%}"
-            ways = {name: (lambda way=way: way(coarse, size)) for name, way in LABELLING.items()}
+            ways = {name: partial(way, coarse, size) for name, way in LABELLING.items()}
             print_rows(title, ways, rounds)
 
 
@@ -170,21 +174,22 @@ def measure_bands(rounds: int) -> None:
         coarse = smooth_logits(num_classes, coarse_size)
         limits, views, flipped = [0.3] * num_classes, [coarse, coarse.flip(3)], [False, True]
         title = f"{num_classes} {coarse_size[0]}x{coarse_size[1]} to {size[0]}x{size[1]}"
-        pairs = {
-            "confidence": (plain.label_map_and_confidence, bands.label_map_and_confidence, (coarse, size)),
-            "thresholds": (plain.thresholded, bands.thresholded, (coarse, size, limits)),
+        jobs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+            "confidence": (
+                partial(plain.label_map_and_confidence, coarse, size),
+                partial(bands.label_map_and_confidence, coarse, size),
+            ),
+            "thresholds": (
+                partial(plain.thresholded, coarse, size, limits),
+                partial(bands.thresholded, coarse, size, limits),
+            ),
+            "mean of two views": (
+                partial(plain.averaged, views, size, flipped=flipped),
+                partial(bands.averaged, views, size, flipped=flipped),
+            ),
         }
-        for name, (whole, tiled, arguments) in pairs.items():
-            ways: dict[str, Callable[[], object]] = {
-                "full size": lambda whole=whole, arguments=arguments: whole(*arguments),
-                "tiles": lambda tiled=tiled, arguments=arguments: tiled(*arguments),
-            }
-            print_rows(f"{title}, {name}", ways, rounds)
-        ways = {
-            "full size": lambda: plain.averaged(views, size, flipped=flipped),
-            "tiles": lambda: averaged(views, size, flipped=flipped),
-        }
-        print_rows(f"{title}, mean of two views", ways, rounds)
+        for name, (whole, tiled) in jobs.items():
+            print_rows(f"{title}, {name}", {"full size": whole, "tiles": tiled}, rounds)
 
 
 def measure_loading() -> None:
@@ -207,16 +212,22 @@ def measure_photographs(model: str, images: list[Path], rounds: int) -> None:
     from atrous.images import read_image
 
     loaded = atrous.load(model, device="cpu")
-    pairs = [(loaded.coarse_logits(image), image.shape[:2]) for image in map(read_image, images)]
+    pairs = [
+        (loaded.engine.coarse_logits(loaded.preprocessing.prepare(image)), (image.shape[0], image.shape[1]))
+        for image in map(read_image, images)
+    ]
     shares = [disagreeing_share(coarse) for coarse, _ in pairs]
     print(f"\n{len(images)} images, {statistics.mean(shares):.1%} of the cells disagree (at most {max(shares):.1%})")
-    for name, way in LABELLING.items():
-        wrong = sum(int((way(coarse, size) != plain.label_map(coarse, size)).sum()) for coarse, size in pairs)
-        seconds = [
-            sum(alternate({name: lambda coarse=coarse, size=size: way(coarse, size)}, rounds)[name])
-            for coarse, size in pairs
-        ]
-        print(f"{name}: {1000 * statistics.median(seconds) / rounds:.2f} ms, {wrong} labels differ from torch's")
+    seconds: dict[str, list[float]] = {name: [] for name in LABELLING}
+    wrong = dict.fromkeys(LABELLING, 0)
+    for coarse, size in pairs:
+        ways: dict[str, Callable[[], object]] = {name: partial(way, coarse, size) for name, way in LABELLING.items()}
+        expected = plain.label_map(coarse, size)
+        for name, times in alternate(ways, rounds).items():
+            seconds[name].append(statistics.median(times))
+            wrong[name] += int((LABELLING[name](coarse, size) != expected).sum())
+    for name, times in seconds.items():
+        print(f"{name}: {1000 * statistics.mean(times):.2f} ms an image, {wrong[name]} labels differ from torch's")
 
 
 def measure_exactness(count: int) -> None:
@@ -225,9 +236,9 @@ def measure_exactness(count: int) -> None:
     pixels, different, worst, unequal = 0, 0, 0.0, 0
     for _ in range(count):
         num_classes = int(generator.choice([2, 5, 21, 150, 300]))
-        sizes = generator.integers(1, 40, 2), generator.integers(1, 200, 2)
-        coarse_size, size = (tuple(int(n) for n in pair) for pair in sizes)
-        coarse = torch.from_numpy(generator.standard_normal((1, num_classes, *coarse_size)).astype(np.float32))
+        height, width = (int(number) for number in generator.integers(1, 40, 2))
+        size = int(generator.integers(1, 200)), int(generator.integers(1, 200))
+        coarse = torch.from_numpy(generator.standard_normal((1, num_classes, height, width)).astype(np.float32))
         labels = compiled(coarse, size)
         unequal += int((with_numpy(coarse, size) != labels).sum())
         scores = plain.resized(coarse, size)
@@ -236,7 +247,7 @@ def measure_exactness(count: int) -> None:
         pixels += labels.size
         different += int((labels != plain.label_map(coarse, size)).sum())
     print(
-        f"\n{count} random cases of noise: {different} of {pixels} labels differ from torch's, their scores at most "
+        f"{count} random cases of noise: {different} of {pixels} labels differ from torch's, their scores at most "
         f"{worst:.1e} of the range below the best; NumPy and kernel differ in {unequal}"
     )
 

@@ -1,7 +1,8 @@
 """The same labels with NumPy alone: many cells at a time, each block of numbers small enough for a core's cache.
 
-Without Numba, and before Numba has been loaded. The sums are made in the order of `kernel`, so both give the same
-labels bit for bit.
+Without Numba, and before Numba has been loaded. On one thread: NumPy's steps are so short here that handing over the
+interpreter's lock takes as long, and two threads gained nothing. The sums are made in the order of `kernel`, so both
+give the same labels bit for bit.
 """
 
 from typing import Any, NamedTuple
@@ -11,21 +12,19 @@ from numpy.typing import NDArray
 
 from atrous.labelling.grid import Axis
 from atrous.labelling.plain import LabelMap, label_type
-from atrous.labelling.threads import spread
 from atrous.labelling.tiles import Tile, best_of, tile_scores, tiles_of
 
 __all__ = ["paint"]
 
 PIXEL_ELEMENTS = 1 << 16  # scores of one class at the pixels of a block of cells: 256 kB, in a core's cache
 CORNER_ELEMENTS = 1 << 20  # scores of all classes at the corners of a block of cells: 4 MB
-BLOCK_BYTES = 16 << 20  # what one thread needs at most: twice the corners with their comparisons, or a tile
+BLOCK_BYTES = 16 << 20  # what a block needs at most, with copies and comparisons of its corners
 FEW_PIXELS = 8  # in smaller cells it costs more to find the candidates than to score every class
 ROUNDING = np.float32(1e-6)  # relative; the scores of a pixel are off by at most a quarter of it
 ONE = np.float32(1)
 
 # Nanoseconds, roughly, on a server's core; they choose between two ways to the same labels.
 CELL_AND_CLASS, CELL_PIXEL_AND_CANDIDATE, PIXEL_AND_CLASS = 60, 5, 3
-WORTH_SHARING = 2e7
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.signedinteger]
@@ -51,7 +50,7 @@ class Cells(NamedTuple):
         return np.stack([values[..., y, x] for y, x in corners])
 
 
-def paint(coarse: FloatArray, rows: Axis, columns: Axis, *, everywhere: bool, threads: int) -> LabelMap:
+def paint(coarse: FloatArray, rows: Axis, columns: Axis, *, everywhere: bool) -> LabelMap:
     """The label map (H, W) of coarse logits (K, h, w): the corners' class where they agree, else the best at the pixel.
 
     With `everywhere` the corners are not looked at, for results smaller than the coarse grid.
@@ -59,7 +58,7 @@ def paint(coarse: FloatArray, rows: Axis, columns: Axis, *, everywhere: bool, th
     num_classes = coarse.shape[0]
     if everywhere:
         label_map = np.empty((len(rows.low), len(columns.low)), label_type(num_classes))
-        _paint_tiles(coarse, rows, columns, label_map, disagree=None, threads=threads)
+        _paint_tiles(coarse, rows, columns, label_map, disagree=None)
         return label_map
     winners = find_winners(coarse)
     label_map, disagree = _fill(winners, rows, columns)
@@ -67,19 +66,20 @@ def paint(coarse: FloatArray, rows: Axis, columns: Axis, *, everywhere: bool, th
     count = len(where)
     if count == 0:
         return label_map
-    cost = _cost_of_cells(coarse, winners, where, rows, columns)
-    huge = rows.longest * columns.longest > PIXEL_ELEMENTS
-    if huge or cost > label_map.size * num_classes * PIXEL_AND_CLASS:
-        _paint_tiles(coarse, rows, columns, label_map, disagree=disagree, threads=threads)
+    pixels = rows.longest * columns.longest
+    limit = label_map.size * num_classes * PIXEL_AND_CLASS
+    cost = _cost_of_cells(count, num_classes, pixels, candidates=num_classes)
+    if cost > limit and pixels > FEW_PIXELS:
+        sample = _cells(where[:: -(-count // 64)], rows, columns)
+        kept = _can_win(sample.at_corners(coarse), sample.at_corners(winners))
+        cost = _cost_of_cells(count, num_classes, pixels, candidates=float(kept.sum(axis=0).mean()))
+    if cost > limit or pixels > PIXEL_ELEMENTS:
+        _paint_tiles(coarse, rows, columns, label_map, disagree=disagree)
         return label_map
     block = max(1, CORNER_ELEMENTS // (4 * num_classes))
-
-    def paint_part(first: int, last: int) -> None:
-        for start in range(first, last, block):
-            part = _cells(where[start : min(start + block, last)], rows, columns)
-            _paint_cells(coarse, winners, part, rows, columns, label_map)
-
-    spread(paint_part, count, threads=threads if cost > WORTH_SHARING else 1)
+    for first in range(0, count, block):
+        part = _cells(where[first : first + block], rows, columns)
+        _paint_cells(coarse, winners, part, rows, columns, label_map)
     return label_map
 
 
@@ -115,14 +115,10 @@ def _cells(where: IndexArray, rows: Axis, columns: Axis) -> Cells:
     return Cells(rows.low[y], rows.high[y], columns.low[x], columns.high[x], row, column)
 
 
-def _cost_of_cells(coarse: FloatArray, winners: LabelMap, where: IndexArray, rows: Axis, columns: Axis) -> float:
-    """What painting these cells takes, in nanoseconds, from a sample of them."""
-    num_classes, pixels = coarse.shape[0], rows.longest * columns.longest
-    if pixels <= FEW_PIXELS:
-        return len(where) * pixels * num_classes * CELL_PIXEL_AND_CANDIDATE
-    sample = _cells(where[:: -(-len(where) // 64)], rows, columns)
-    candidates = float(_can_win(sample.at_corners(coarse), sample.at_corners(winners)).sum(axis=0).mean())
-    return len(where) * (num_classes * CELL_AND_CLASS + pixels * candidates * CELL_PIXEL_AND_CANDIDATE)
+def _cost_of_cells(count: int, num_classes: int, pixels: int, *, candidates: float) -> float:
+    """What painting so many cells of so many pixels takes, in nanoseconds."""
+    finding = 0 if pixels <= FEW_PIXELS else num_classes * CELL_AND_CLASS
+    return count * (finding + pixels * candidates * CELL_PIXEL_AND_CANDIDATE)
 
 
 def _paint_tiles(
@@ -132,18 +128,12 @@ def _paint_tiles(
     label_map: LabelMap,
     *,
     disagree: NDArray[np.bool_] | None,
-    threads: int,
 ) -> None:
     """Score every class at every pixel, and write the best where the corners disagree, or everywhere."""
-    tiles = tiles_of(label_map.shape, coarse.shape[0])
-
-    def paint_part(first: int, last: int) -> None:
-        for tile in tiles[first:last]:
-            _, best = best_of(tile_scores(coarse, rows, columns, tile))
-            here = label_map[tile.rows, tile.columns]
-            np.copyto(here, best, where=True if disagree is None else _pixels_where(disagree, rows, columns, tile))
-
-    spread(paint_part, len(tiles), threads=threads)
+    for tile in tiles_of(label_map.shape, coarse.shape[0]):
+        _, best = best_of(tile_scores(coarse, rows, columns, tile))
+        here = label_map[tile.rows, tile.columns]
+        np.copyto(here, best, where=True if disagree is None else _pixels_where(disagree, rows, columns, tile))
 
 
 def _pixels_where(disagree: NDArray[np.bool_], rows: Axis, columns: Axis, tile: Tile) -> NDArray[np.bool_]:
@@ -158,8 +148,9 @@ def _paint_cells(
 ) -> None:
     """Paint a block of cells, those with as many candidates together."""
     corners = cells.at_corners(coarse)  # (4, K, n)
-    most_cells = max(1, PIXEL_ELEMENTS // (rows.longest * columns.longest))
-    if rows.longest * columns.longest <= FEW_PIXELS:
+    pixels = rows.longest * columns.longest
+    most_cells = max(1, PIXEL_ELEMENTS // pixels)
+    if pixels <= FEW_PIXELS:
         every_class = np.arange(coarse.shape[0])[:, None]
         for first in range(0, len(cells.row), most_cells):
             some = slice(first, first + most_cells)
@@ -173,6 +164,8 @@ def _paint_cells(
     while first < len(order):
         # One run for 2 candidates, one for 3, and so on; of many, a third more are scored rather than one more run made.
         enough = counts[first] + counts[first] // 3
+        if (len(order) - first) * pixels * counts[-1] <= PIXEL_ELEMENTS:
+            enough = counts[-1]
         last = min(int(np.searchsorted(counts, enough, side="right")), first + most_cells)
         chosen = order[first:last]
         candidates = np.argsort(~kept[:, chosen], axis=0, kind="stable")[: counts[last - 1]]  # (c, n), ascending

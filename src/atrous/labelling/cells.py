@@ -53,7 +53,7 @@ class _Kernel:
             return True
         return not self.missing and self.seconds_without > KERNEL_SECONDS and self.load()
 
-    def paint(self, scores: Scores, rows: Axis, columns: Axis, everywhere: bool, threads: int) -> LabelMap:
+    def paint(self, scores: Scores, rows: Axis, columns: Axis, everywhere: bool, *, threads: int) -> LabelMap:
         """The label map, by the compiled kernel."""
         paint_rows = self.paint_rows
         assert paint_rows is not None
@@ -79,7 +79,8 @@ def label_map(
     """The class with the highest score of every pixel, of logits resized bilinearly, without the resized logits.
 
     Equal to `argmax(interpolate(coarse, size))`, but for pixels where the two best classes are equal within float32
-    rounding. Needs the result and a few megabytes (`blocks.BLOCK_BYTES` for each thread).
+    rounding. Beside the result it needs a few rows of numbers with the compiled kernel; with NumPy alone as much again as
+    the result at most, 16 bytes for each coarse position, and `blocks.BLOCK_BYTES`.
 
     Args:
         coarse: (1, K, h, w) float, finite, at the network's own stride, in any memory format; a GPU's are fetched.
@@ -98,12 +99,11 @@ def label_map(
     rows, columns = axes((height, width), size, align_corners=align_corners, cover=cover)
     # With far fewer pixels than coarse positions, most positions are not read at all.
     everywhere = 2 * size[0] * size[1] < height * width * cover[0] * cover[1]
-    threads = torch.get_num_threads()
     if _kernel.due():
-        return _kernel.paint(scores_of(logits), rows, columns, everywhere, threads)
+        return _kernel.paint(scores_of(logits), rows, columns, everywhere, threads=torch.get_num_threads())
     numbers = logits.cpu().numpy()  # waits for a GPU, so before the clock
     begin = time.perf_counter()
-    labels = blocks.paint(numbers, rows, columns, everywhere=everywhere, threads=threads)
+    labels = blocks.paint(numbers, rows, columns, everywhere=everywhere)
     _kernel.seconds_without += time.perf_counter() - begin
     return labels
 

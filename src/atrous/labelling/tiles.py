@@ -15,7 +15,7 @@ from atrous.labelling.plain import LabelMap, label_type
 __all__ = ["TILE_ELEMENTS", "Tile", "best_of", "tile_scores", "tiles_of"]
 
 TILE_ELEMENTS = 1 << 17  # scores of one tile: 512 kB in float32; at most five arrays of that size are alive at a time
-TILE_ROWS = 64
+TILE_ROWS, TILE_COLUMNS = 256, 8  # at most and at least, where the classes allow: long rows, yet several columns
 ONE = np.float32(1)
 
 FloatArray = NDArray[np.float32]
@@ -30,7 +30,7 @@ class Tile(NamedTuple):
 
 def tiles_of(size: tuple[int, int], num_classes: int) -> list[Tile]:
     """Tiles that cover `size` (height, width), each of at most `TILE_ELEMENTS` scores."""
-    height = max(1, min(TILE_ROWS, size[0], TILE_ELEMENTS // num_classes))
+    height = max(1, min(TILE_ROWS, size[0], TILE_ELEMENTS // (num_classes * TILE_COLUMNS)))
     width = max(1, min(size[1], TILE_ELEMENTS // (num_classes * height)))
     return [
         Tile(slice(top, min(top + height, size[0])), slice(left, min(left + width, size[1])))
