@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -262,6 +263,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", default=["labels", "bands", "loading", "exactness"])
     arguments = parser.parse_args()
     print(describe())
+    print(f"numba: {metadata.version('numba')}, llvmlite: {metadata.version('llvmlite')}")
     if "loading" in arguments.parts:
         measure_loading()
     if "exactness" in arguments.parts:
