@@ -182,6 +182,19 @@ def read_corners(values: Any, corner: Any, strides: Any, held: int, corners: Any
                     corners[i, k] = source[k * along_classes]
 
 
+@part()
+def fill_rows(winners: Any, narrow: Any, columns: Any, top: int, bottom: int, out: Any) -> None:
+    """Give every pixel of a row of cells the class of its cell's first corner; `narrow` has the type of `out`."""
+    for x in range(narrow.shape[0]):
+        narrow[x] = winners[x]
+    for x in range(out.shape[1]):
+        out[top, x] = narrow[columns[0][x]]
+    for y in range(top + 1, bottom):
+        source, target = out[top], out[y]
+        for x in range(out.shape[1]):
+            target[x] = source[x]
+
+
 @cached
 def paint_rows(scores: Any, rows: Any, columns: Any, everywhere: bool, begin: int, end: int, out: Any) -> None:
     """Write the labels of the rows of cells from `begin` to `end`.
@@ -218,14 +231,7 @@ def paint_rows(scores: Any, rows: Any, columns: Any, everywhere: bool, begin: in
                 for x in range(width):
                     winners_below[x] = winners[x]
             known = below
-            for x in range(width):
-                narrow[x] = winners[x]
-            for x in range(out.shape[1]):
-                out[top, x] = narrow[columns[0][x]]
-            for y in range(top + 1, bottom):
-                source, target = out[top], out[y]
-                for x in range(out.shape[1]):
-                    target[x] = source[x]
+            fill_rows(winners, narrow, columns, top, bottom, out)
         held = np.int32(-1)
         for j in range(columns[3].shape[0] - 1):
             left, right = columns[3][j], columns[3][j + 1]
