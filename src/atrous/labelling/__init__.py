@@ -1,0 +1,6 @@
+"""From a network's coarse logits to label maps at the image's own size, without the scores at full size."""
+
+from atrous.labelling.bands import averaged, label_map_and_confidence, thresholded
+from atrous.labelling.cells import label_map, prepare
+
+__all__ = ["averaged", "label_map", "label_map_and_confidence", "prepare", "thresholded"]
