@@ -27,7 +27,7 @@ def test_padded_maps_are_enlarged_and_cut(size, pad_to, seed):
     resized = resize_logits(coarse, size)
     assert resized.shape == (1, 3, *size)
     torch.testing.assert_close(resized, expected, rtol=1e-4, atol=1e-4)
-    assert label_map(coarse, size).shape == size
+    assert label_map((coarse,), size).shape == size
 
 
 @settings(max_examples=60, deadline=None)

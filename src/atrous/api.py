@@ -21,7 +21,7 @@ from atrous.data.public import open_data
 from atrous.data.samples import Dataset
 from atrous.environment import package_versions
 from atrous.errors import ConfigError, DataError, OutputError
-from atrous.evaluation import Report, evaluate_model
+from atrous.evaluation import Report, Views, evaluate_model
 from atrous.files import make_folder
 from atrous.foreign import build
 from atrous.models.deeplab import DeepLab
@@ -197,7 +197,10 @@ def evaluate(
     data: str | Path,
     *,
     split: str = "val",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     device: str = "auto",
+    engine: str = "auto",
     out: str | Path | None = None,
     say: Say | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -209,17 +212,22 @@ def evaluate(
         data: a folder in any layout that is recognised, a data.yaml, or the name of a public set (`voc2012`,
             `voc2012-aug`), which is fetched once.
         split: train, val or test.
+        scales: sizes at which every image enters, times its own; the probabilities of all are averaged.
+        flip: average with the mirrored image too.
         device: where a model that is opened here runs.
+        engine: what runs a model that is opened here; see `Model`.
         out: a folder for `metrics.json` and `report.html`; nothing is written without it.
         say: hears what was recognised.
         progress: called with (images done, images in all).
     """
-    opened = model if isinstance(model, Model) else load(model, device=device)
+    opened = model if isinstance(model, Model) else load(model, device=device, engine=engine)
     narrator = Narrator() if say is None else Narrator(say, say)
     dataset = open_data(data, note=narrator.note, status=narrator.status)
     for line in dataset.notes:
         narrator.note(line)
-    report = evaluate_model(opened, dataset, split=split, progress=progress)
+    views = Views(scales=tuple(scales), flip=flip)
+    report = evaluate_model(opened, dataset, split=split, views=views, progress=progress)
+    narrator.note(f"engine {opened.engine.name} {opened.engine.precision}: {opened.engine.reason}")
     if out is not None:
         folder = RunFolder(Path(out))
         make_folder(folder.path)

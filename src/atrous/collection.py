@@ -79,11 +79,17 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def predict_files(
-    model: Model, files: Sequence[InputFile], *, out: Path, save: Sequence[str] = ("mask", "overlay")
+    model: Model,
+    files: Sequence[InputFile],
+    *,
+    out: Path,
+    save: Sequence[str] = ("mask", "overlay"),
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
 ) -> Iterator[Outcome]:
     """Predict one file after another and write what `save` names below `out`.
 
-    Files that fail are listed in `out/errors.jsonl`.
+    Files that fail are listed in `out/errors.jsonl`. `scales` and `flip` are as for `Model.predict`.
 
     Raises:
         ConfigError: an unknown kind of result.
@@ -95,10 +101,11 @@ def predict_files(
             f"--save {','.join(save)}: {', '.join(unknown) or 'nothing'} is not known; expected {', '.join(KINDS)}."
         )
     make_folder(out)
+    model.expect(len(files) * len(scales) * (2 if flip else 1))
     errors: list[Outcome] = []
     for file in files:
         try:
-            prediction = model.predict(file.path)
+            prediction = model.predict(file.path, scales=scales, flip=flip)
         except DataError as error:
             outcome = Outcome(file.path, error=str(error))
             errors.append(outcome)

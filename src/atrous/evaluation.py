@@ -12,16 +12,37 @@ from numpy.typing import NDArray
 
 from atrous.data.loader import Pair, read_pair
 from atrous.data.samples import Dataset, Sample
-from atrous.engines import best_class, resize_logits
+from atrous.engines import Coarse, label_map
 from atrous.errors import DataError
 from atrous.labels import Labels
-from atrous.losses import cross_entropy_sums
+from atrous.losses.banded import resized_pixel_losses
 from atrous.metrics import ConfusionMatrix, Scores, scores_from_counts
 from atrous.prediction import Model
 
-__all__ = ["ImageScore", "Report", "choose_split", "evaluate_model", "evaluate_samples"]
+__all__ = ["SINGLE", "ImageScore", "Report", "Views", "choose_split", "evaluate_model", "evaluate_samples"]
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is averaged for every image: scales of the size at which it would enter, and mirror images."""
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    @property
+    def count(self) -> int:
+        """How often the network runs for an image."""
+        return len(self.scales) * (2 if self.flip else 1)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the network runs once, on the image as it is."""
+        return self.count == 1 and self.scales == (1.0,)
+
+
+SINGLE = Views()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +72,7 @@ class Report:
     precision: str
     fingerprint: str
     dataset: Dataset | None = field(default=None, repr=False)
+    views: Views = SINGLE
 
     @property
     def miou(self) -> float | None:
@@ -83,6 +105,8 @@ class Report:
             "accuracy": dict(zip(self.labels.names, self.scores.accuracy, strict=True)),
             "confusion": self.counts.tolist(),
             "engine": self.engine,
+            "scales": list(self.views.scales),
+            "flip": self.views.flip,
             "precision": self.precision,
             "data_fingerprint": self.fingerprint,
         }
@@ -101,8 +125,17 @@ def choose_split(dataset: Dataset, split: str) -> Sequence[Sample]:
     return samples
 
 
-def evaluate_model(model: Model, dataset: Dataset, *, split: str = "val", progress: Progress | None = None) -> Report:
+def evaluate_model(
+    model: Model,
+    dataset: Dataset,
+    *,
+    split: str = "val",
+    views: Views = SINGLE,
+    progress: Progress | None = None,
+) -> Report:
     """Measure `model` on `split`. `progress` is called with (images done, images in all).
+
+    With several `views` their probabilities are averaged; the report then has no loss.
 
     Raises:
         DataError: a missing split, classes that differ from the model's, or files that cannot be used.
@@ -113,22 +146,30 @@ def evaluate_model(model: Model, dataset: Dataset, *, split: str = "val", progre
             f"model has {model.labels.num_classes} ({', '.join(model.labels.names[:5])}, ...); they must be the same. "
             "Map the classes in a data.yaml."
         )
-    return evaluate_samples(model, dataset, choose_split(dataset, split), split=split, progress=progress)
+    return evaluate_samples(model, dataset, choose_split(dataset, split), split=split, views=views, progress=progress)
 
 
 def evaluate_samples(
-    model: Model, dataset: Dataset, samples: Sequence[Sample], *, split: str, progress: Progress | None = None
+    model: Model,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    *,
+    split: str,
+    views: Views = SINGLE,
+    progress: Progress | None = None,
 ) -> Report:
     """Measure `model` on the given samples; see `evaluate_model`."""
+    model.expect(len(samples) * views.count)
     matrix = ConfusionMatrix(model.labels.num_classes, ignore_index=dataset.labels.ignore_index)
     images: list[ImageScore] = []
     loss_sum = pixels = 0.0
     fingerprint = hashlib.sha256()
     for done, (sample, (image, mask)) in enumerate(_read_ahead(samples, dataset), start=1):
-        logits = resize_logits(model.coarse_logits(image), (mask.shape[0], mask.shape[1]))
-        counts = matrix.update(best_class(logits), mask)
-        total, weight = _loss(logits, mask, dataset.labels.ignore_index)
-        loss_sum, pixels = loss_sum + total, pixels + weight
+        found = model.views(image, scales=views.scales, flip=views.flip)
+        counts = matrix.update(label_map(found, (mask.shape[0], mask.shape[1])), mask)
+        if views.is_single:
+            total, weight = _loss(found[0], mask, dataset.labels.ignore_index)
+            loss_sum, pixels = loss_sum + total, pixels + weight
         own = scores_from_counts(counts)
         images.append(ImageScore(sample=sample, miou=own.miou, pixel_accuracy=own.pixel_accuracy))
         for part in (sample.name.encode(), image.tobytes(), mask.tobytes()):
@@ -144,17 +185,17 @@ def evaluate_samples(
         images=tuple(images),
         engine=model.engine.name,
         precision=model.engine.precision,
+        views=views,
         fingerprint=fingerprint.hexdigest()[:16],
         dataset=dataset,
     )
 
 
-@torch.inference_mode()
-def _loss(logits: torch.Tensor, mask: NDArray[np.integer], ignore_index: int) -> tuple[float, float]:
+def _loss(coarse: Coarse, mask: NDArray[np.integer], ignore_index: int) -> tuple[float, float]:
     """Cross entropy summed over the labelled pixels, and their number."""
-    target = torch.from_numpy(mask.astype(np.int64))[None].to(logits.device)
-    total, weight = cross_entropy_sums(logits, target, ignore_index=ignore_index)
-    return float(total), float(weight)
+    target = torch.from_numpy(mask.astype(np.int64))[None]
+    losses = resized_pixel_losses(coarse.logits.cpu(), target, ignore_index=ignore_index, cover=coarse.cover)
+    return float(losses.double().sum()), float((target != ignore_index).sum())
 
 
 def _read_ahead(samples: Sequence[Sample], dataset: Dataset) -> Iterator[tuple[Sample, Pair]]:

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
-from atrous import checkpoint
-from atrous.engines import Coarse, Engine, TorchEngine, choose_device, label_map, probabilities
+from atrous import checkpoint, labelling
+from atrous.engines import Coarse, Engine, PlainEngine, choose_device, confidence, label_map, make_engine, probabilities
 from atrous.errors import MissingExtraError, WeightsError
 from atrous.images import read_image, write_image, write_mask
 from atrous.labels import VOC, Labels
@@ -28,6 +28,7 @@ __all__ = ["Model", "Prediction", "load"]
 
 ImageArray = NDArray[np.uint8]
 NOTEBOOK_PIXELS = 1000
+MANY_IMAGES = 200  # from here on the label kernel is loaded at once; it takes about as long as labels without it
 
 
 class Prediction:
@@ -36,12 +37,12 @@ class Prediction:
     `label_map` is (H, W) uint8 (uint16 above 256 classes), at the image's own size.
     """
 
-    def __init__(self, image: ImageArray, coarse: Coarse, labels: Labels, *, path: Path | None = None) -> None:
+    def __init__(self, image: ImageArray, views: Sequence[Coarse], labels: Labels, *, path: Path | None = None) -> None:
         self.image = image
         self.labels = labels
         self.path = path
-        self._coarse = coarse
-        self.label_map: NDArray[np.integer] = label_map(coarse, self.size)
+        self._views = tuple(views)
+        self.label_map: NDArray[np.integer] = label_map(self._views, self.size)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -51,7 +52,12 @@ class Prediction:
     @cached_property
     def scores(self) -> NDArray[np.float32]:
         """Probabilities (K, H, W) float32, computed when first asked for."""
-        return probabilities(self._coarse, self.size)
+        return probabilities(self._views, self.size)
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """The best class's probability, (H, W) float32, computed when first asked for without the others."""
+        return confidence(self._views, self.size)
 
     def overlay(self, *, opacity: float = 0.5, legend: bool = True) -> ImageArray:
         """The image with the classes in colour, and a legend: (H', W, 3) uint8."""
@@ -100,6 +106,8 @@ class Model:
         labels: class names and palette; by default VOC's for 21 classes, else class_0, class_1, ...
         preprocessing: bands, mean and deviation; by default ImageNet's.
         device: auto, cpu, cuda, mps.
+        engine: auto, torch (simplified, and fast on this machine), plain (the network as it is), onnxruntime, openvino.
+        keep: whether a file that an engine has to convert is kept in the cache folder.
         metadata: further facts from the model file: scores, licence, version.
         path: where it was loaded from.
     """
@@ -111,25 +119,36 @@ class Model:
         labels: Labels | None = None,
         preprocessing: Preprocessing | None = None,
         device: str = "auto",
+        engine: str = "auto",
+        keep: bool = False,
         metadata: Mapping[str, Any] | None = None,
         path: Path | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.preprocessing = preprocessing or Preprocessing()
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
-        self.engine: Engine = TorchEngine(self.network, device=self.device)
+        self.engine: Engine = make_engine(
+            engine, self.network, device=self.device, bands=self.preprocessing.bands, keep=keep
+        )
         self.labels = labels or self._default_labels()
         self.metadata = dict(metadata or {})
         self.path = path
 
     def _default_labels(self) -> Labels:
-        """VOC's names for 21 classes, numbers for any other count, which a tiny image tells."""
-        probe = np.zeros((64, 64, self.preprocessing.bands), np.float32)
-        count = self.engine.coarse_logits(probe).shape[1]
+        """VOC's names for 21 classes, numbers for any other count, which a tiny image tells where nothing else does."""
+        if isinstance(self.network, DeepLab) and isinstance(self.network.settings.get("num_classes"), int):
+            count = int(self.network.settings["num_classes"])  # pyright: ignore[reportArgumentType]
+        else:
+            probe = np.zeros((64, 64, self.preprocessing.bands), np.float32)
+            count = PlainEngine(self.network, device=self.device).coarse_logits(probe).shape[1]
         return VOC if count == VOC.num_classes else Labels.numbered(count)
 
-    def predict(self, image: str | Path | ImageArray | Image.Image) -> Prediction:
+    def predict(
+        self, image: str | Path | ImageArray | Image.Image, *, scales: Sequence[float] = (1.0,), flip: bool = False
+    ) -> Prediction:
         """Segment one image: a file, an array (H, W, 3) uint8 RGB (or (H, W) grey), or a Pillow image.
+
+        With several `scales`, or with `flip`, the probabilities of all views are averaged (v3 paper, section 4.1).
 
         Raises:
             ImageError: a file that is not a readable image.
@@ -137,12 +156,35 @@ class Model:
         """
         path = Path(image) if isinstance(image, str | Path) else None
         pixels = read_image(path) if path is not None else _as_pixels(image)  # pyright: ignore[reportArgumentType]
-        return Prediction(pixels, self.coarse_logits(pixels), self.labels, path=path)
+        return Prediction(pixels, self.views(pixels, scales=scales, flip=flip), self.labels, path=path)
+
+    def expect(self, images: int) -> None:
+        """Say how many images are to come, so that preparations are made that pay."""
+        self.engine.expect(images)
+        if images >= MANY_IMAGES:
+            labelling.prepare(self.labels.num_classes)
+
+    def views(self, image: ImageArray, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> tuple[Coarse, ...]:
+        """Logits of an image (H, W, 3) uint8 at every scale, and of its mirror image too with `flip`.
+
+        A scale multiplies the size at which the image would enter the network.
+        """
+        found: list[Coarse] = []
+        for scale in scales:
+            prepared = self.preprocessing.scaled(scale)
+            cover = prepared.cover((image.shape[0], image.shape[1]))
+            for mirrored in (False, True) if flip else (False,):
+                pixels = np.ascontiguousarray(image[:, ::-1]) if mirrored else image
+                found.append(Coarse(self.engine.coarse_logits(prepared.prepare(pixels)), cover, mirrored))
+        return tuple(found)
+
+    def as_coarse(self, logits: Tensor, size: tuple[int, int]) -> Coarse:
+        """An engine's logits of an image of `size` (height, width), with how they lie over it."""
+        return Coarse(logits, self.preprocessing.cover(size))
 
     def coarse_logits(self, image: ImageArray) -> Coarse:
         """Logits at the network's own stride, of an image (H, W, 3) uint8."""
-        logits = self.engine.coarse_logits(self.preprocessing.prepare(image))
-        return Coarse(logits, self.preprocessing.cover((image.shape[0], image.shape[1])))
+        return self.views(image)[0]
 
     def save(self, path: str | Path) -> None:
         """Write a model file. Only for networks that atrous built; another module is an error that says so."""
@@ -165,8 +207,8 @@ class Model:
         return f"Model({name}, {self.labels.num_classes} classes, {self.device})"
 
 
-def load(source: str | Path, *, device: str = "auto") -> Model:
-    """Open a run folder or a model file.
+def load(source: str | Path, *, device: str = "auto", engine: str = "auto") -> Model:
+    """Open a run folder or a model file; `device` and `engine` are as for `Model`.
 
     Raises:
         WeightsError: nothing there, or a file without what prediction needs.
@@ -190,6 +232,7 @@ def load(source: str | Path, *, device: str = "auto") -> Model:
         labels=loaded.labels,
         preprocessing=loaded.preprocessing,
         device=device,
+        engine=engine,
         metadata=loaded.metadata,
         path=path,
     )

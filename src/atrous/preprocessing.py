@@ -1,7 +1,7 @@
 """From pixels to what a network reads: the one preprocessing that training, evaluation, prediction and export share."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -113,6 +113,18 @@ class Preprocessing:
         if np.issubdtype(image.dtype, np.integer) and result.dtype != image.dtype:
             result = np.rint(result)
         return result.astype(image.dtype, copy=False)
+
+    def scaled(self, factor: float) -> "Preprocessing":
+        """The same, for images that enter `factor` times as large.
+
+        Raises:
+            ValueError: a factor that leads out of the range of the rule.
+        """
+        if factor == 1:
+            return self
+        if self.resize_to is not None:
+            return replace(self, resize_to=max(1, round(self.resize_to * factor)))
+        return replace(self, resize="scale", resize_scale=(self.resize_scale or 1.0) * factor)
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the network's input for an image of `size` (height, width)."""

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from atrous import api
-from atrous.training.forecast import Stopwatch, peak_memory, show_forecast
+from atrous.memory import peak_memory
+from atrous.training.forecast import Stopwatch, show_forecast
 from atrous.training.loop import forecast
 from atrous.training.narrator import Narrator
 from atrous.training.rehearsal import rehearse

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from atrous.cli import check, demo, evaluate, facts, import_, predict, train
+from atrous.cli import bench, check, demo, evaluate, facts, import_, predict, train
 from atrous.version import __version__
 
 __all__ = ["app", "run"]
@@ -25,6 +25,7 @@ app.command(train.train)
 app.command(evaluate.evaluate)
 app.command(predict.predict)
 app.command(import_.import_weights, name="import")
+app.command(bench.bench)
 app.command(facts.models)
 app.command(facts.info)
 app.command(facts.env)

@@ -10,7 +10,7 @@ from atrous.cli import console
 if TYPE_CHECKING:
     from atrous.evaluation import Report
 
-__all__ = ["evaluate", "print_scores"]
+__all__ = ["evaluate", "parse_scales", "print_scores"]
 
 
 def evaluate(
@@ -21,7 +21,10 @@ def evaluate(
     split: str = "val",
     json: Annotated[bool, Parameter(negative="")] = False,
     fail_under: float | None = None,
+    scales: str = "1",
+    flip: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
+    engine: str = "auto",
     out: Path | None = None,
 ) -> int:
     """Measure a model: whole images at their own size, one confusion matrix over the set, void left out.
@@ -39,8 +42,15 @@ def evaluate(
         Print one JSON object instead of a table.
     fail_under:
         Exit code 1 when the mIoU (0 to 1) is below this.
+    scales:
+        Sizes at which every image enters, times its own, with commas: 0.5,0.75,1,1.25,1.5,1.75 in the papers. The
+        probabilities of all are averaged.
+    flip:
+        Average with the mirrored image too.
     device:
         auto, cpu, cuda, cuda:N or mps.
+    engine:
+        auto, torch, plain (the network as it is), onnxruntime or openvino.
     out:
         A folder for metrics.json and report.html.
     """
@@ -53,7 +63,10 @@ def evaluate(
         model,
         data,
         split=split,
+        scales=parse_scales(scales),
+        flip=flip,
         device=device,
+        engine=engine,
         out=out,
         say=console.note,
         progress=lambda done, total: console.status(f"{done} of {total} images") if console.is_live() else None,
@@ -68,6 +81,25 @@ def evaluate(
         console.note(f"mIoU {_score(report.miou)} is below --fail-under {fail_under:g}")
         return 1
     return 0
+
+
+def parse_scales(text: str) -> tuple[float, ...]:
+    """Numbers with commas.
+
+    Raises:
+        ConfigError: something else, or a factor that is not between 0.1 and 4.
+    """
+    from atrous.errors import ConfigError
+
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0.1 <= scale <= 4 for scale in scales):
+        raise ConfigError(
+            f"--scales {text}: expected factors from 0.1 to 4 with commas; for example --scales 0.75,1,1.25."
+        )
+    return scales
 
 
 def print_scores(report: "Report") -> None:
@@ -92,6 +124,7 @@ def print_scores(report: "Report") -> None:
         console.result(f"absent from truth and prediction, left out of the mean: {', '.join(absent)}")
     console.result(
         f"{len(report.images)} images of split {report.split!r} at their own size, engine {report.engine} {report.precision}"
+        + ("" if report.views.is_single else f", {report.views.count} views averaged")
     )
 
 

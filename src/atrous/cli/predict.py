@@ -1,6 +1,9 @@
 """`atrous predict`: masks and overlays for files, folders and globs."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from atrous.cli import console
 
@@ -13,7 +16,10 @@ def predict(
     *inputs: str,
     out: Path,
     save: str = "mask,overlay",
+    scales: str = "1",
+    flip: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
+    engine: str = "auto",
 ) -> int:
     """Segment images; a bad file is reported and the rest go on (exit code 1).
 
@@ -27,9 +33,16 @@ def predict(
         Where results go; the tree of the inputs is mirrored.
     save:
         What to write, with commas: mask (palette PNG), overlay (PNG with legend), polygons (GeoJSON), table (CSV).
+    scales:
+        Sizes at which every image enters, times its own, with commas; the probabilities of all are averaged.
+    flip:
+        Average with the mirrored image too.
     device:
         auto, cpu, cuda, cuda:N or mps.
+    engine:
+        auto, torch, plain (the network as it is), onnxruntime or openvino.
     """
+    from atrous.cli.evaluate import parse_scales
     from atrous.collection import find_images, predict_files
     from atrous.errors import ConfigError
     from atrous.prediction import load
@@ -40,9 +53,10 @@ def predict(
         )
     kinds = tuple(kind.strip() for kind in save.split(",") if kind.strip())
     files = find_images(inputs)
-    loaded = load(model, device=device)
+    views = {"scales": parse_scales(scales), "flip": flip}
+    loaded = load(model, device=device, engine=engine)
     done = failed = 0
-    for outcome in predict_files(loaded, files, out=out, save=kinds):
+    for outcome in predict_files(loaded, files, out=out, save=kinds, **views):
         if outcome.error is None:
             done += 1
             for path in outcome.written:
@@ -52,6 +66,7 @@ def predict(
             console.complain(outcome.error)
         if console.is_live():
             console.status(f"{done + failed} of {len(files)} images")
+    console.note(f"engine {loaded.engine.name} {loaded.engine.precision}: {loaded.engine.reason}")
     console.note(
         f"{done} images segmented into {out}" + (f", {failed} failed (see {out / 'errors.jsonl'})" if failed else "")
     )

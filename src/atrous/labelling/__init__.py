@@ -2,5 +2,6 @@
 
 from atrous.labelling.bands import averaged, label_map_and_confidence, thresholded
 from atrous.labelling.cells import label_map, prepare
+from atrous.labelling.plain import resized
 
-__all__ = ["averaged", "label_map", "label_map_and_confidence", "prepare", "thresholded"]
+__all__ = ["averaged", "label_map", "label_map_and_confidence", "prepare", "resized", "thresholded"]

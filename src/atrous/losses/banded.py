@@ -65,15 +65,25 @@ def resized_pixel_sum(
 
 @torch.no_grad()
 def resized_pixel_losses(
-    coarse: Tensor, mask: Tensor, *, ignore_index: int = 255, label_smoothing: float = 0.0, gamma: float = 0.0
+    coarse: Tensor,
+    mask: Tensor,
+    *,
+    ignore_index: int = 255,
+    label_smoothing: float = 0.0,
+    gamma: float = 0.0,
+    cover: tuple[float, float] = (1.0, 1.0),
 ) -> Tensor:
-    """`pixel_losses` (N, H, W) of the logits (N, K, h, w) resized to the mask (N, H, W); without gradient."""
+    """`pixel_losses` (N, H, W) of the logits (N, K, h, w) resized to the mask (N, H, W); without gradient.
+
+    `cover` is the share of the logits' height and width, from the top left, that lies over the mask.
+    """
     options = {"ignore_index": ignore_index, "label_smoothing": label_smoothing, "gamma": gamma}
-    if coarse.device.type != "cpu":
+    if coarse.device.type != "cpu" and cover == (1.0, 1.0):
         return pixel_losses(resize(coarse, mask.shape[-2:]), mask, **options)
+    coarse, mask = coarse.cpu(), mask.cpu()
     losses = torch.empty(mask.shape)
     for image, truth, out in zip(coarse.float(), mask, losses, strict=True):
-        for band in _Bands(image, truth.shape):
+        for band in _Bands(image, truth.shape, cover):
             out[band.rows] = pixel_losses(band.logits()[None], truth[band.rows][None], **options)[0]
     return losses
 
@@ -101,10 +111,10 @@ class _Band:
 class _Bands:
     """The logits (K, h, w) of one image, resized to `size` (height, width) a band of rows at a time."""
 
-    def __init__(self, coarse: Tensor, size: torch.Size) -> None:
+    def __init__(self, coarse: Tensor, size: torch.Size, cover: tuple[float, float] = (1.0, 1.0)) -> None:
         classes, height, width = coarse.shape
-        self._rows = interpolation(height, size[0])  # (H, h)
-        self.columns = interpolation(width, size[1])  # (W, w)
+        self._rows = interpolation(height, size[0], cover[0])  # (H, h)
+        self.columns = interpolation(width, size[1], cover[1])  # (W, w)
         self._wide = coarse @ self.columns.T  # (K, h, W)
         self._step = max(1, BAND_ELEMENTS // (classes * size[1]))
 
@@ -171,9 +181,12 @@ def _loss_and_gradient(
     return (losses * factor).sum(), gradient
 
 
-def interpolation(size: int, new_size: int) -> Tensor:
-    """The matrix (new_size, size) of bilinear interpolation along one axis, half-pixel centres."""
-    source = ((torch.arange(new_size) + 0.5) * size / new_size - 0.5).clamp_min(0)
+def interpolation(size: int, new_size: int, cover: float = 1.0) -> Tensor:
+    """The matrix (new_size, size) of bilinear interpolation along one axis, half-pixel centres.
+
+    The new places lie over the first `cover` of the old ones.
+    """
+    source = ((torch.arange(new_size) + 0.5) * size * cover / new_size - 0.5).clamp_min(0)
     low = source.floor().long().clamp_max(size - 1)
     high = (low + 1).clamp_max(size - 1)
     share = (source - low).float()

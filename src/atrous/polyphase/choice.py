@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from atrous.polyphase.plain import PlainConv2d
 from atrous.polyphase.tiles import tile_map
 from atrous.polyphase.transforms import SCHEMES
 
-__all__ = ["Choice", "candidates", "choose", "is_available"]
+__all__ = ["Choice", "candidates", "choose", "found_choices", "is_available", "use_choices"]
 
 # A way must be this much faster than the plain one, so that noise does not decide; and of two ways that differ by less,
 # the one with the smaller filters is taken.
@@ -72,6 +73,30 @@ def _schemes(longest: int) -> list[str]:
 
 # What was found for a geometry: names of ways with their seconds, the chosen one first.
 _found: dict[tuple[int | bool, ...], tuple[str, dict[str, float]]] = {}
+
+
+def found_choices() -> list[dict[str, object]]:
+    """What trials found so far, as JSON's types, for `use_choices` of a later process on the same machine."""
+    return [{"geometry": list(key), "way": way, "seconds": seconds} for key, (way, seconds) in _found.items()]
+
+
+def use_choices(choices: Sequence[Mapping[str, Any]]) -> None:
+    """Take over what `found_choices` gave; what this process has found itself stays.
+
+    Raises:
+        KeyError, TypeError, ValueError: something else.
+    """
+    read = {
+        tuple(choice["geometry"]): (
+            str(choice["way"]),
+            {str(name): float(value) for name, value in choice["seconds"].items()},
+        )
+        for choice in choices
+    }
+    for key, (way, seconds) in read.items():
+        if not all(isinstance(part, int) for part in key) or way not in seconds or "plain" not in seconds:
+            raise ValueError(f"no choice: {key} {way}")
+        _found.setdefault(key, (way, seconds))
 
 
 def choose(

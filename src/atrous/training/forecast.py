@@ -1,18 +1,15 @@
 """How long a run will take, and how much memory and disk: measured on a few of its own steps before it begins."""
 
-import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from atrous.training.narrator import duration
 
-__all__ = ["Forecast", "Stopwatch", "peak_memory", "show_forecast"]
+__all__ = ["Forecast", "Stopwatch", "show_forecast"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,21 +86,3 @@ class Stopwatch:
         """Of all but the first, where there are more."""
         counted = self._seconds[1:] or self._seconds
         return sum(counted) / max(len(counted), 1)
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """The most memory in use so far, bytes: of the card on a GPU, else of this process; None where it is not known."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    status = Path("/proc/self/status")
-    if os.name == "posix" and status.exists():
-        # The kernel's own mark, which also counts what came before `exec`, as getrusage does not tell apart.
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -7,9 +7,10 @@ from itertools import islice
 import torch
 
 from atrous.data.loader import Batch, TrainingImages, batches, cache_allowance
+from atrous.memory import peak_memory
 from atrous.optim import WeightAverage, trainable
 from atrous.training.cut import IMAGE
-from atrous.training.forecast import Forecast, Stopwatch, peak_memory
+from atrous.training.forecast import Forecast, Stopwatch
 from atrous.training.trainer import Trainer
 
 __all__ = ["rehearse"]

@@ -1,0 +1,162 @@
+"""PyTorch runs the network: as it is, or simplified and made fast for this machine."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from atrous.engines.remembered import read_choices, write_choices
+from atrous.inference import Specialised, simplify, specialise
+from atrous.inference.tracing import UntraceableError
+from atrous.models.complexity import count_multiply_adds
+from atrous.models.deeplab import DeepLab
+from atrous.polyphase.choice import is_available
+
+__all__ = ["PlainEngine", "TorchEngine"]
+
+WORTH_FILTERING = 3e12
+"""Multiply-adds of a job from which trying the ways of every 3x3 convolution pays: some seconds, once. With it a
+ResNet-50 saves half a second and a MobileNetV3 some milliseconds an image."""
+MOST_FILTER_BYTES = 256 << 20  # of one convolution; the largest here, 2048 to 256 channels, takes 128 MB
+
+
+def logits_of(answer: object) -> Tensor:
+    """A network's logits; torchvision's networks answer with {"out": ..., "aux": ...}."""
+    logits = answer["out"] if isinstance(answer, dict) else answer
+    assert isinstance(logits, Tensor)
+    return logits.float()
+
+
+def as_input(image: NDArray[np.float32]) -> Tensor:
+    """A normalised image (H, W, C) as (1, C, H, W) in channels_last memory."""
+    return torch.from_numpy(image[None]).permute(0, 3, 1, 2)
+
+
+class PlainEngine:
+    """The network as it is, in eval mode, channels last, float32: what the others must equal."""
+
+    name = "plain"
+    precision = "float32"
+
+    def __init__(self, network: nn.Module, *, device: torch.device, reason: str = "as asked") -> None:
+        self.network = network
+        self.device = device
+        self.reason = reason
+
+    @torch.inference_mode()
+    def coarse_logits(self, image: NDArray[np.float32]) -> Tensor:
+        """Logits (1, K, h, w) float32 of one normalised image (H, W, C)."""
+        return self.coarse_of(as_input(image))
+
+    @torch.inference_mode()
+    def logits_of_many(self, images: Sequence[NDArray[np.float32]]) -> Tensor:
+        """Logits (N, K, h, w): one by one on a CPU, at once elsewhere."""
+        if self.device.type == "cpu":
+            return torch.cat([self.coarse_logits(image) for image in images])
+        return self.coarse_of(torch.cat([as_input(image) for image in images]))
+
+    def coarse_of(self, batch: Tensor) -> Tensor:
+        """Logits of images (N, C, H, W)."""
+        self.network.eval()
+        batch = batch.to(self.device)
+        if isinstance(self.network, DeepLab):
+            return self.network.coarse_logits(batch).float()
+        return logits_of(self.network(batch))
+
+    def expect(self, images: int) -> None:
+        """Nothing pays but to run it."""
+
+
+class TorchEngine:
+    """The network simplified: batch norm folded, sums and activations inside convolutions, pooling as a bias.
+
+    On a CPU weights are laid out once and, for a job that is large enough, 3x3 convolutions computed in the way that is
+    fastest here (`atrous.polyphase`). The network is followed: when its weights change, so does what is run.
+    """
+
+    name = "torch"
+    precision = "float32"
+
+    def __init__(
+        self, network: nn.Module, *, device: torch.device, filtered: bool | None = None, reason: str = ""
+    ) -> None:
+        """`filtered` None decides by the size of the job."""
+        self.network = network
+        self.device = device
+        self.filtered = filtered
+        self.reason = reason
+        self.specialised: Specialised | None = None
+        self._plain = PlainEngine(network, device=device)
+        self._images = 1
+        self._is_plain = False
+        self._seen: tuple[int, ...] = ()
+
+    def expect(self, images: int) -> None:
+        """Say how many images are to come; only before the first one is it decided what preparations pay."""
+        self._images = images
+
+    @torch.inference_mode()
+    def coarse_logits(self, image: NDArray[np.float32]) -> Tensor:
+        """Logits (1, K, h, w) float32 of one normalised image (H, W, C)."""
+        return self._coarse_of(as_input(image))
+
+    @torch.inference_mode()
+    def logits_of_many(self, images: Sequence[NDArray[np.float32]]) -> Tensor:
+        """Logits (N, K, h, w): one by one on a CPU, at once elsewhere."""
+        if self.device.type == "cpu":
+            return torch.cat([self.coarse_logits(image) for image in images])
+        return self._coarse_of(torch.cat([as_input(image) for image in images]))
+
+    def _coarse_of(self, batch: Tensor) -> Tensor:
+        batch = batch.to(self.device)
+        seen = self._state()
+        if seen != self._seen:
+            self._prepare(batch)
+            self._seen = seen
+        if self._is_plain or self.specialised is None:
+            return self._plain.coarse_of(batch)
+        return logits_of(self.specialised.module(batch))
+
+    def _state(self) -> tuple[int, ...]:
+        """What changes when a weight does."""
+        tensors = [*self.network.parameters(), *self.network.buffers()]
+        return tuple(
+            number for value in tensors for number in (value.data_ptr(), 0 if value.is_inference() else value._version)
+        )
+
+    def _prepare(self, image: Tensor) -> None:
+        self.network.eval()
+        try:
+            module = simplify(self.network)
+        except UntraceableError as error:
+            self._is_plain = True
+            self.reason = f"run as it is: its graph cannot be followed ({error})".splitlines()[0]
+            return
+        if self.device.type != "cpu":
+            self.specialised = Specialised(module=module)
+            return
+        filtered = self._pays(image) if self.filtered is None else self.filtered
+        if filtered:
+            read_choices()
+        self.specialised = specialise(module, image, filtered=filtered, most_bytes=MOST_FILTER_BYTES)
+        if filtered:
+            write_choices()
+            self.reason = self._told()
+
+    def _pays(self, image: Tensor) -> bool:
+        """Whether the job is large enough for trials."""
+        if not is_available() or not isinstance(self.network, DeepLab):
+            return False
+        size = (image.shape[-2], image.shape[-1])
+        return count_multiply_adds(self.network, size) * self._images >= WORTH_FILTERING
+
+    def _told(self) -> str:
+        choices = () if self.specialised is None else self.specialised.choices
+        if not choices or self.specialised is None:
+            return "no 3x3 convolution is faster another way here"
+        return (
+            f"{len(choices)} of its 3x3 convolutions computed {min(c.faster for c in choices):.1f} to "
+            f"{max(c.faster for c in choices):.1f} times as fast; their filters take {self.specialised.bytes / 2**20:.0f} MB"
+        )
