@@ -3,7 +3,7 @@
 import ctypes
 import sys
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["give_back_freed_memory", "keep_freed_memory"]
 
 # mallopt's parameters, from glibc's malloc.h.
 M_TRIM_THRESHOLD = -1
@@ -26,3 +26,16 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGE)) and bool(mallopt(M_TRIM_THRESHOLD, 2 * LARGE - 1))
+
+
+def give_back_freed_memory() -> bool:
+    """Give memory that malloc holds and nobody uses back to the system; returns whether that could be done.
+
+    For after preparations that free large blocks: malloc of glibc finds no use for the holes that aligned blocks leave.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (OSError, AttributeError):
+        return False

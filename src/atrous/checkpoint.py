@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from atrous.errors import ConfigError, WeightsError
 from atrous.foreign import build
 from atrous.labels import Labels
 from atrous.models.deeplab import DeepLab
+from atrous.models.shapes_only import shapes_only
 from atrous.preprocessing import Preprocessing
 from atrous.states import load_state, save_state
 from atrous.tensors import fit_problems, non_finite, read_tensors, shortened, write_tensors
@@ -220,7 +220,7 @@ def _build(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> DeepLab
     if isinstance(rates, list) and len(rates) > len(tensors):
         raise _damaged(path, f"{len(rates)} atrous rates, but {len(tensors)} tensors")
     try:
-        with torch.device("meta"):
+        with shapes_only():
             return build(header.network.name, **header.network.settings)
     except ConfigError as error:
         raise _damaged(path, str(error)) from error
@@ -251,7 +251,8 @@ def _fill(path: Path, network: DeepLab, tensors: Mapping[str, Tensor]) -> None:
             f"{path} does not hold the tensors of its {network.name}: {'; '.join(problems)}. Expected each of its "
             f"{len(own)} tensors once. Copy the file again from where it came from, or train again."
         )
-    network.to_empty(device="cpu").load_state_dict(dict(tensors), strict=True)
+    fitting = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
+    network.load_state_dict(fitting, strict=True, assign=True)
     network.eval()
 
 

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from atrous import checkpoint, labelling
-from atrous.engines import Coarse, Engine, PlainEngine, choose_device, confidence, label_map, make_engine, probabilities
+from atrous.allocator import give_back_freed_memory
+from atrous.engines import (
+    Coarse,
+    Engine,
+    PlainEngine,
+    TorchEngine,
+    choose_device,
+    confidence,
+    label_map,
+    make_engine,
+    probabilities,
+)
 from atrous.errors import MissingExtraError, WeightsError
 from atrous.images import read_image, write_image, write_mask
 from atrous.labels import VOC, Labels
@@ -108,6 +119,7 @@ class Model:
         device: auto, cpu, cuda, mps.
         engine: auto, torch (simplified, and fast on this machine), plain (the network as it is), onnxruntime, openvino.
         keep: whether a file that an engine has to convert is kept in the cache folder.
+        reload: how the network is made again, where nobody else has it; its memory can then be given back.
         metadata: further facts from the model file: scores, licence, version.
         path: where it was loaded from.
     """
@@ -121,27 +133,48 @@ class Model:
         device: str = "auto",
         engine: str = "auto",
         keep: bool = False,
+        reload: Callable[[], nn.Module] | None = None,
         metadata: Mapping[str, Any] | None = None,
         path: Path | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.preprocessing = preprocessing or Preprocessing()
-        self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
-        self.engine: Engine = make_engine(
-            engine, self.network, device=self.device, bands=self.preprocessing.bands, keep=keep
-        )
-        self.labels = labels or self._default_labels()
+        self.name = str(getattr(network, "name", None) or type(network).__name__)
+        self.labels = labels or _default_labels(network.to(self.device), self.preprocessing.bands)
         self.metadata = dict(metadata or {})
         self.path = path
+        self._engine_name, self._keep, self._expected, self._reload = engine, keep, 1, reload
+        self._network: nn.Module | None = None
+        self.engine: Engine = self._make_engine(network, owns=reload is not None)
+        if not isinstance(self.engine, TorchEngine) or reload is None:
+            self._network = network
 
-    def _default_labels(self) -> Labels:
-        """VOC's names for 21 classes, numbers for any other count, which a tiny image tells where nothing else does."""
-        if isinstance(self.network, DeepLab) and isinstance(self.network.settings.get("num_classes"), int):
-            count = int(self.network.settings["num_classes"])  # pyright: ignore[reportArgumentType]
-        else:
-            probe = np.zeros((64, 64, self.preprocessing.bands), np.float32)
-            count = PlainEngine(self.network, device=self.device).coarse_logits(probe).shape[1]
-        return VOC if count == VOC.num_classes else Labels.numbered(count)
+    def _make_engine(self, network: nn.Module, *, owns: bool) -> Engine:
+        network.to(self.device).eval()
+        return make_engine(
+            self._engine_name,
+            network,
+            device=self.device,
+            bands=self.preprocessing.bands,
+            keep=self._keep,
+            owns=owns,
+        )
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, in eval mode. When its weights change, so does what is run.
+
+        That of a model file is read again when it is first asked for: to predict, its weights are not kept twice.
+
+        Raises:
+            WeightsError: the file has changed since it was opened.
+        """
+        if self._network is None:
+            assert self._reload is not None
+            self._network = self._reload()
+            self.engine = self._make_engine(self._network, owns=False)
+            self.engine.expect(self._expected)
+        return self._network
 
     def predict(
         self, image: str | Path | ImageArray | Image.Image, *, scales: Sequence[float] = (1.0,), flip: bool = False
@@ -160,6 +193,7 @@ class Model:
 
     def expect(self, images: int) -> None:
         """Say how many images are to come, so that preparations are made that pay."""
+        self._expected = images
         self.engine.expect(images)
         if images >= MANY_IMAGES:
             labelling.prepare(self.labels.num_classes)
@@ -203,12 +237,11 @@ class Model:
         )
 
     def __repr__(self) -> str:
-        name = getattr(self.network, "name", None) or type(self.network).__name__
-        return f"Model({name}, {self.labels.num_classes} classes, {self.device})"
+        return f"Model({self.name}, {self.labels.num_classes} classes, {self.device})"
 
 
-def load(source: str | Path, *, device: str = "auto", engine: str = "auto") -> Model:
-    """Open a run folder or a model file; `device` and `engine` are as for `Model`.
+def load(source: str | Path, *, device: str = "auto", engine: str = "auto", keep: bool = False) -> Model:
+    """Open a run folder or a model file; `device`, `engine` and `keep` are as for `Model`.
 
     Raises:
         WeightsError: nothing there, or a file without what prediction needs.
@@ -226,16 +259,49 @@ def load(source: str | Path, *, device: str = "auto", engine: str = "auto") -> M
                 f"{source}: no model.safetensors in this folder; expected a run folder or a .safetensors file. "
                 "A run that never reached its first validation has none: train again."
             )
+    opened = _identity(path)
     loaded = checkpoint.load_model(path)
+    give_back_freed_memory()
+
+    def reload() -> nn.Module:
+        if _identity(path) != opened:
+            raise WeightsError(
+                f"{path} has changed since it was opened, and its weights are needed again; open it again."
+            )
+        return checkpoint.load_model(path).network
+
+    labels, preprocessing, metadata = loaded.labels, loaded.preprocessing, loaded.metadata
     return Model(
         loaded.network,
-        labels=loaded.labels,
-        preprocessing=loaded.preprocessing,
+        labels=labels,
+        preprocessing=preprocessing,
         device=device,
         engine=engine,
-        metadata=loaded.metadata,
+        keep=keep,
+        reload=reload,
+        metadata=metadata,
         path=path,
     )
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced or written to; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _default_labels(network: nn.Module, bands: int) -> Labels:
+    """VOC's names for 21 classes, numbers for any other count, which a tiny image tells where nothing else does."""
+    if isinstance(network, DeepLab) and isinstance(network.settings.get("num_classes"), int):
+        count = int(network.settings["num_classes"])  # pyright: ignore[reportArgumentType]
+    else:
+        probe = np.zeros((64, 64, bands), np.float32)
+        device = next((value.device for value in network.parameters()), torch.device("cpu"))
+        count = PlainEngine(network, device=device).coarse_logits(probe).shape[1]
+    return VOC if count == VOC.num_classes else Labels.numbered(count)
 
 
 def _as_pixels(image: ImageArray | Image.Image) -> ImageArray:

@@ -10,24 +10,25 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from atrous.engines import label_map
-from atrous.errors import AtrousError
+from atrous.errors import AtrousError, ConfigError
 from atrous.files import replacing
-from atrous.foreign import build
+from atrous.foreign import FOREIGN_NETWORKS, build
 from atrous.images import read_image, write_image
 from atrous.memory import peak_memory
 from atrous.models.complexity import count_multiply_adds
+from atrous.models.deeplab import is_network
 from atrous.prediction import Model, load
 
-__all__ = ["EngineSpeed", "draw_speeds", "measure_engines", "product_rate"]
+__all__ = ["EngineSpeed", "check_model", "draw_speeds", "measure_engines", "product_rate"]
 
 GEMM_SIDE = 2048
 # The parts of an image's way, in Okabe and Ito's colours, which differ for every kind of colour vision.
@@ -92,6 +93,19 @@ class _Request:
     classes: int
 
 
+def check_model(model: str) -> None:
+    """See that there is a file or folder, or a network, of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not (Path(model).exists() or is_network(model) or model in FOREIGN_NETWORKS):
+        raise ConfigError(
+            f"{model}: no such model file or run folder, and no network's name. Check the path; `atrous models` lists the "
+            "networks."
+        )
+
+
 def measure_engines(
     model: str,
     engines: Sequence[str],
@@ -111,6 +125,7 @@ def measure_engines(
     Raises:
         AtrousError: the model cannot be opened, or no engine runs.
     """
+    check_model(model)
     speeds: list[EngineSpeed] = []
     fault: AtrousError | None = None
     for engine in engines:
@@ -131,7 +146,14 @@ def measure_engines(
                 speeds.append(pool.submit(_measure, request).result())
             except AtrousError as error:
                 fault = error
-                say(f"{engine}: {error}")
+            except BrokenProcessPool:
+                fault = ConfigError(
+                    f"the process that measured {model} was ended from outside, as happens where memory runs out. Choose a "
+                    "smaller --size or smaller --batches."
+                )
+            else:
+                continue
+            say(f"{engine}: {fault}")
     if not speeds and fault is not None:
         raise fault
     return speeds
@@ -143,7 +165,7 @@ def _measure(request: _Request) -> EngineSpeed:
     device = model.device
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scene.jpg"
-        write_image(path, _picture(request.size))
+        write_image(path, picture(request.size))
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         before = peak_memory(device) or 0
@@ -179,23 +201,13 @@ def _measure(request: _Request) -> EngineSpeed:
 
 def _open(request: _Request) -> Model:
     if Path(request.model).exists():
-        model = load(request.model, device=request.device, engine="plain")
-        network: nn.Module = model.network
-        return Model(
-            network,
-            labels=model.labels,
-            preprocessing=model.preprocessing,
-            device=request.device,
-            engine=request.engine,
-            keep=request.keep,
-            path=model.path,
-        )
+        return load(request.model, device=request.device, engine=request.engine, keep=request.keep)
     torch.manual_seed(0)
     network = build(request.model, num_classes=request.classes)
     return Model(network, device=request.device, engine=request.engine, keep=request.keep)
 
 
-def _picture(size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def picture(size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """A picture that codes and segments about as a photograph: a few large shapes and fine noise."""
     rng = np.random.default_rng(0)
     small = rng.integers(40, 216, (9, 12, 3)).astype(np.float32)
@@ -265,10 +277,7 @@ def draw_speeds(path: Path, speeds: Sequence[EngineSpeed]) -> None:
     axes = figure.add_subplot()
     names = [f"{os.path.basename(speed.model)}\n{speed.engine}" for speed in speeds]  # noqa: PTH119 - a name may be no path
     left = np.zeros(len(speeds))
-    # Okabe and Ito's colours, which differ for every kind of colour vision.
-    for part, colour in zip(
-        ("decode", "prepare", "network", "labels"), ("#999999", "#56B4E9", "#0072B2", "#E69F00"), strict=True
-    ):
+    for part, colour in PARTS.items():
         widths = np.array([1000 * getattr(speed, part) for speed in speeds])
         axes.barh(names, widths, left=left, color=colour, label=part)
         left += widths

@@ -24,7 +24,7 @@ class ShiftModel:
 
     def __init__(self, labels):
         self.labels = labels
-        self.network = SimpleNamespace(name="shift")
+        self.name = "shift"
 
     def predict(self, image):
         return SimpleNamespace(label_map=np.roll(image[..., 0], 1, axis=1))

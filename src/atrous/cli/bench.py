@@ -52,7 +52,8 @@ def bench(
     """
     from atrous.engines import ENGINES
     from atrous.errors import ConfigError
-    from atrous.speed import draw_speeds, measure_engines
+    from atrous.files import make_folder
+    from atrous.speed import check_model, draw_speeds, measure_engines
 
     names = [part.strip() for part in engine.split(",")] if engine != "all" else [e for e in ENGINES if e != "auto"]
     unknown = [name for name in names if name not in ENGINES]
@@ -61,15 +62,23 @@ def bench(
             f"--engine {engine} --size {size[0]} {size[1]} --rounds {rounds}: expected engines among {', '.join(ENGINES)}, "
             "sides of 32 pixels or more, and at least one round."
         )
+    counts = _counts(batches)
+    models = models or ("deeplabv3_mobilenet_v3_large",)
+    for model in models:
+        check_model(model)
+    if plot is not None:
+        if plot.suffix.lower() not in (".png", ".svg"):
+            raise ConfigError(f"--plot {plot}: expected a file ending in .png or .svg.")
+        make_folder(plot.parent)
     speeds: list[EngineSpeed] = []
-    for model in models or ("deeplabv3_mobilenet_v3_large",):
+    for model in models:
         speeds += measure_engines(
             model,
             names,
             size=size,
             device=device,
             rounds=rounds,
-            batches=_counts(batches),
+            batches=counts,
             keep=keep,
             classes=classes,
             say=console.note,

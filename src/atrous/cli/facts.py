@@ -47,16 +47,16 @@ def _fetch(names: str) -> int:
 
 
 def _list_networks(classes: int, size: tuple[int, int]) -> None:
-    import torch
 
     from atrous.catalogue import find_published
     from atrous.models import NETWORKS
     from atrous.models.backbone import OUTPUT_STRIDES
     from atrous.models.complexity import count_multiply_adds, count_parameters
+    from atrous.models.shapes_only import shapes_only
 
     rows: list[list[str]] = []
     for name, build in NETWORKS.items():
-        with torch.device("meta"):
+        with shapes_only():
             network = build(classes)
         found = (find_published(name, kind="network"), find_published(name, kind="backbone"))
         words = [_WORDS[weights.kind] for weights in found if weights is not None]

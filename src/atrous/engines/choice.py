@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from atrous.engines.base import Engine
-from atrous.engines.conversion import converted, is_converted
+from atrous.engines.conversion import converted, is_converted, need
 from atrous.engines.file_engines import OnnxEngine, OpenVinoEngine
 from atrous.engines.torch_engines import PlainEngine, TorchEngine
 from atrous.errors import ConfigError
@@ -27,6 +27,7 @@ def make_engine(
     device: torch.device,
     bands: int,
     keep: bool = False,
+    owns: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Engine:
     """Build an engine for `network`.
@@ -40,6 +41,7 @@ def make_engine(
         device: the engines that run files use the CPU.
         bands: of the network's images.
         keep: whether a file that has to be converted is kept in the cache folder.
+        owns: whether nobody else has the network, so that its memory can be given back.
         say: hears that it is converted.
 
     Raises:
@@ -51,13 +53,14 @@ def make_engine(
     if name == "plain":
         return PlainEngine(network, device=device)
     if name == "torch":
-        return TorchEngine(network, device=device, reason="as asked")
+        return TorchEngine(network, device=device, owns=owns, reason="as asked")
     if name == "auto":
-        return _by_rule(network, device)
+        return _by_rule(network, device, owns)
     if device.type != "cpu":
         raise ConfigError(
             f"engine {name} runs on the CPU, and the device is {device}; give --device cpu, or --engine torch."
         )
+    need(name)  # before the network is converted, which takes long
     try:
         path = converted(network, bands=bands, keep=keep, say=say)
     except UntraceableError as error:
@@ -69,11 +72,11 @@ def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _by_rule(network: nn.Module, device: torch.device) -> Engine:
+def _by_rule(network: nn.Module, device: torch.device, owns: bool) -> Engine:
     on_cpu, compiled = device.type == "cpu", _is_installed("numba")
     runner = OpenVinoEngine if _is_installed("openvino") else OnnxEngine if _is_installed("onnxruntime") else None
     if on_cpu and not compiled and runner is not None and is_converted(network):
         path = converted(network, bands=3, keep=True)
         return runner(path, reason="a converted file was kept for this network, and Numba is not installed")
     reason = "the fastest here that needs no converted file" if device.type == "cpu" else f"the device is {device}"
-    return TorchEngine(network, device=device, reason=reason)
+    return TorchEngine(network, device=device, owns=owns, reason=reason)

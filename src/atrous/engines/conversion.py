@@ -1,5 +1,6 @@
 """A simplified network as an ONNX file, made once and kept: what ONNX Runtime and OpenVINO run."""
 
+import atexit
 import hashlib
 import shutil
 import tempfile
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from atrous.cache import cache_folder
 from atrous.errors import MissingExtraError
@@ -18,7 +19,7 @@ from atrous.inference.convolution import FusedConv2d
 from atrous.tensors import digest
 from atrous.version import __version__
 
-__all__ = ["converted", "is_converted", "missing_extra"]
+__all__ = ["converted", "is_converted", "missing_extra", "need"]
 
 OPSET = 20
 
@@ -36,11 +37,12 @@ def converted(network: nn.Module, *, bands: int, keep: bool, say: Callable[[str]
     path = _kept_path(network)
     if _is_whole(path):
         return path
-    _need("onnx", "onnxscript")
+    need("onnx", "onnxscript")
     say("the network is converted to ONNX, once")
     folder = Path(tempfile.mkdtemp(prefix="atrous-onnx-"))
     if not keep:
         path = folder / path.name
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         made = folder / "network.onnx"
         _export(simplify(network), made, bands)
@@ -67,7 +69,8 @@ def missing_extra(package: str) -> MissingExtraError:
     )
 
 
-def _need(*packages: str) -> None:
+def need(*packages: str) -> None:
+    """Raise MissingExtraError unless the packages are installed."""
     import importlib.util
 
     for package in packages:
@@ -76,11 +79,11 @@ def _need(*packages: str) -> None:
 
 
 def _kept_path(network: nn.Module) -> Path:
-    """Named by what the file depends on."""
+    """Named by what the file depends on: weights, and the layers with their rates and strides, which are no weights."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     settings = {"name": getattr(network, "name", type(network).__name__), "opset": OPSET, "atrous": __version__}
     settings["torch"] = torch.__version__
-    built = repr(getattr(network, "settings", ""))
+    built = f"{getattr(network, 'settings', '')!r} {type(network).__module__} {network!r}"
     name = hashlib.sha256((digest(tensors, settings) + built).encode()).hexdigest()[:32]
     return cache_folder() / "converted" / f"{name}.onnx"
 
@@ -103,8 +106,12 @@ def _land(made: Path, path: Path) -> None:
     write_atomically(path.with_suffix(".sha256"), sha256_of(path).encode())
 
 
-def _export(module: nn.Module, path: Path, bands: int) -> None:
-    """Write the graph with its weights in one file."""
+def _export(module: fx.GraphModule, path: Path, bands: int) -> None:
+    """Write the graph with its weights in one file; of a dictionary of answers, as torchvision gives, the logits."""
+    answer = next(node for node in module.graph.nodes if node.op == "output")
+    if isinstance(answer.args[0], dict):
+        answer.args = (answer.args[0]["out"],)
+        module.recompile()
     for layer in list(module.modules()):
         if isinstance(layer, FusedConv2d):
             layer.forward = layer.plain  # the definition: oneDNN's call has no ONNX form

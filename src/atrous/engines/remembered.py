@@ -23,7 +23,7 @@ def read_choices() -> None:
     except (OSError, ValueError):
         return
     if isinstance(document, dict) and document.get("made_on") == _machine():
-        with suppress(TypeError, ValueError, KeyError):
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
             use_choices(document["choices"])
 
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from atrous.allocator import give_back_freed_memory
 from atrous.engines.remembered import read_choices, write_choices
-from atrous.inference import Specialised, simplify, specialise
+from atrous.inference import Specialised, multiply_adds, simplify, specialise
 from atrous.inference.tracing import UntraceableError
-from atrous.models.complexity import count_multiply_adds
 from atrous.models.deeplab import DeepLab
 from atrous.polyphase.choice import is_available
 
@@ -41,7 +41,7 @@ class PlainEngine:
     precision = "float32"
 
     def __init__(self, network: nn.Module, *, device: torch.device, reason: str = "as asked") -> None:
-        self.network = network
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.device = device
         self.reason = reason
 
@@ -80,77 +80,105 @@ class TorchEngine:
     precision = "float32"
 
     def __init__(
-        self, network: nn.Module, *, device: torch.device, filtered: bool | None = None, reason: str = ""
+        self,
+        network: nn.Module,
+        *,
+        device: torch.device,
+        filtered: bool | None = None,
+        owns: bool = False,
+        reason: str = "",
     ) -> None:
-        """`filtered` None decides by the size of the job."""
-        self.network = network
+        """Take a network over.
+
+        Args:
+            network: in any mode; put into eval mode.
+            device: where it runs.
+            filtered: whether trials are made; None decides by the size of the job.
+            owns: whether nobody else has the network. Its weights are then given back as they are laid out.
+            reason: why this engine was taken.
+        """
+        self._network: nn.Module | None = network
+        self._owns = owns and device.type == "cpu"
         self.device = device
         self.filtered = filtered
         self.reason = reason
         self.specialised: Specialised | None = None
-        self._plain = PlainEngine(network, device=device)
         self._images = 1
-        self._is_plain = False
+        self._is_new = False
         self._seen: tuple[int, ...] = ()
 
     def expect(self, images: int) -> None:
         """Say how many images are to come; only before the first one is it decided what preparations pay."""
         self._images = images
 
-    @torch.inference_mode()
     def coarse_logits(self, image: NDArray[np.float32]) -> Tensor:
         """Logits (1, K, h, w) float32 of one normalised image (H, W, C)."""
-        return self._coarse_of(as_input(image))
+        batches = [as_input(image)]
+        del image
+        return self._coarse_of(batches)
 
-    @torch.inference_mode()
     def logits_of_many(self, images: Sequence[NDArray[np.float32]]) -> Tensor:
         """Logits (N, K, h, w): one by one on a CPU, at once elsewhere."""
         if self.device.type == "cpu":
             return torch.cat([self.coarse_logits(image) for image in images])
-        return self._coarse_of(torch.cat([as_input(image) for image in images]))
+        return self._coarse_of([torch.cat([as_input(image) for image in images])])
 
-    def _coarse_of(self, batch: Tensor) -> Tensor:
-        batch = batch.to(self.device)
-        seen = self._state()
-        if seen != self._seen:
-            self._prepare(batch)
-            self._seen = seen
-        if self._is_plain or self.specialised is None:
-            return self._plain.coarse_of(batch)
-        return logits_of(self.specialised.module(batch))
+    def _coarse_of(self, batches: list[Tensor]) -> Tensor:
+        """Logits of the only one of `batches`, which is taken out: its memory is free again after the first layers.
 
-    def _state(self) -> tuple[int, ...]:
-        """What changes when a weight does."""
-        tensors = [*self.network.parameters(), *self.network.buffers()]
-        return tuple(
-            number for value in tensors for number in (value.data_ptr(), 0 if value.is_inference() else value._version)
-        )
+        A normalised image is often larger than any map that comes later.
+        """
+        with torch.inference_mode():
+            batches[0] = batches[0].to(self.device)
+            if self._network is not None:
+                seen = _state(self._network)
+                if seen != self._seen:
+                    self._prepare(self._network, batches[0])
+                    self._seen = seen
+            if self.specialised is None:
+                assert self._network is not None
+                return PlainEngine(self._network, device=self.device).coarse_of(batches.pop())
+            logits = logits_of(self.specialised.module.forward(batches.pop()))
+            if self._is_new:
+                self._is_new = False
+                give_back_freed_memory()
+            return logits
 
-    def _prepare(self, image: Tensor) -> None:
-        self.network.eval()
+    def _prepare(self, network: nn.Module, image: Tensor) -> None:
+        self.specialised = None
+        self._is_new = True  # its weights are laid out while the first image is computed
+        network.eval()
         try:
-            module = simplify(self.network)
+            module = simplify(network)
         except UntraceableError as error:
-            self._is_plain = True
             self.reason = f"run as it is: its graph cannot be followed ({error})".splitlines()[0]
             return
         if self.device.type != "cpu":
+            module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             self.specialised = Specialised(module=module)
             return
-        filtered = self._pays(image) if self.filtered is None else self.filtered
+        if self._owns:
+            self._network = None
+        del network
+        filtered = self._pays(module, image) if self.filtered is None else self.filtered
         if filtered:
             read_choices()
-        self.specialised = specialise(module, image, filtered=filtered, most_bytes=MOST_FILTER_BYTES)
+        self.specialised = specialise(
+            module,
+            image,
+            filtered=filtered,
+            most_bytes=MOST_FILTER_BYTES,
+            owns=self._owns,
+            tidy=give_back_freed_memory,
+        )
         if filtered:
             write_choices()
             self.reason = self._told()
 
-    def _pays(self, image: Tensor) -> bool:
+    def _pays(self, module: fx.GraphModule, image: Tensor) -> bool:
         """Whether the job is large enough for trials."""
-        if not is_available() or not isinstance(self.network, DeepLab):
-            return False
         size = (image.shape[-2], image.shape[-1])
-        return count_multiply_adds(self.network, size) * self._images >= WORTH_FILTERING
+        return is_available() and multiply_adds(module, size) * self._images >= WORTH_FILTERING
 
     def _told(self) -> str:
         choices = () if self.specialised is None else self.specialised.choices
@@ -160,3 +188,11 @@ class TorchEngine:
             f"{len(choices)} of its 3x3 convolutions computed {min(c.faster for c in choices):.1f} to "
             f"{max(c.faster for c in choices):.1f} times as fast; their filters take {self.specialised.bytes / 2**20:.0f} MB"
         )
+
+
+def _state(network: nn.Module) -> tuple[int, ...]:
+    """What changes when a weight does."""
+    tensors = [*network.parameters(), *network.buffers()]
+    return tuple(
+        number for value in tensors for number in (value.data_ptr(), 0 if value.is_inference() else value._version)
+    )

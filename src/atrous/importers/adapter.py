@@ -10,6 +10,7 @@ from atrous.errors import ConfigError, WeightsError
 from atrous.foreign import build
 from atrous.labels import VOC, Labels
 from atrous.models.deeplab import DeepLab
+from atrous.models.shapes_only import shapes_only
 from atrous.preprocessing import Preprocessing
 from atrous.tensors import fit_problems, shortened
 
@@ -63,7 +64,7 @@ def fill(name: str, tensors: dict[str, Tensor], *, unknown: Sequence[str], progr
             f"{name} and no others. Nothing was written; import a network of that kind."
         )
     try:
-        with torch.device("meta"):
+        with shapes_only():
             network = build(name, **settings)
     except ConfigError as error:
         raise WeightsError(f"{program}: {error}") from error

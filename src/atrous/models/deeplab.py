@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Unpack
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,6 +15,7 @@ from atrous.models.mobilenet import mobilenet_v2, mobilenet_v3_large
 from atrous.models.norms import set_norm
 from atrous.models.resnet import resnet18, resnet34, resnet50, resnet101
 from atrous.models.settings import Settings, complete_settings, settings_at
+from atrous.models.shapes_only import shapes_only
 from atrous.models.timm_backbone import PREFIX, timm_backbone
 from atrous.models.xception import xception65
 
@@ -90,7 +90,7 @@ class DeepLab(nn.Module):
             ConfigError: not an output stride; rates that would not be whole numbers; parts put together by hand.
         """
         changed = settings_at(self.name, self.settings, output_stride) if self.name else {}
-        with torch.device("meta"):
+        with shapes_only():
             other = self.rebuilt(**changed)
         other.load_state_dict({name: tensor.clone() for name, tensor in self.state_dict().items()}, assign=True)
         for mine, module in zip(self.modules(), other.modules(), strict=True):

@@ -141,7 +141,7 @@ def _lowest(report: Report) -> list[tuple[str, float | None, float | None]]:
 def _measured(page: Page) -> dict[str, str]:
     """How the scores were taken: every score names its engine, its precision and its data."""
     report = page.report
-    network = getattr(page.model.network, "name", None) or type(page.model.network).__name__
+    network = page.model.name
     return {
         "model": str(network),
         "measured on": f"{len(report.images):,} images of split {report.split}",

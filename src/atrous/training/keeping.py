@@ -18,6 +18,7 @@ from atrous.data.features import FeatureStore, key_of
 from atrous.data.loader import Item, TrainingImages
 from atrous.foreign import build
 from atrous.models.deeplab import DeepLab
+from atrous.models.shapes_only import shapes_only
 from atrous.tensors import digest
 from atrous.training.cut import Cut, cut_for
 
@@ -54,7 +55,7 @@ def choose_keeping(
     if config.second_stage:
         reasons.append("the frozen part is computed anew every time: the second stage has another stride")
         return Keeping(views=config.views, keep=False)
-    with torch.device("meta"):
+    with shapes_only():
         empty = build(model, **network).eval()
     cut = cut_of(config, empty)
     if not cut.is_real:
