@@ -326,9 +326,13 @@ def test_a_network_that_cannot_be_followed_keeps_its_modes():
     assert [layer.training for layer in network.modules()] == before
 
 
+def doubled(layer, inputs, output):
+    return output * 2
+
+
 def test_layers_with_hooks_keep_what_hooks_do():
     network = of(lambda net, x: net.norm(net.a(x)) + net.b(x))
-    network.a.register_forward_hook(lambda layer, inputs, output: torch.mul(output, 2))
+    network.a.register_forward_hook(doubled)
     network.b.register_forward_pre_hook(lambda layer, inputs: (inputs[0] + 1,))
     simplified(network)
 
