@@ -27,7 +27,7 @@ from atrous.engines import (
     make_engine,
     probabilities,
 )
-from atrous.errors import MissingExtraError, WeightsError
+from atrous.errors import ConfigError, MissingExtraError, WeightsError
 from atrous.images import read_image, write_image, write_mask
 from atrous.labels import VOC, Labels
 from atrous.models.deeplab import DeepLab
@@ -202,10 +202,18 @@ class Model:
         """Logits of an image (H, W, 3) uint8 at every scale, and of its mirror image too with `flip`.
 
         A scale multiplies the size at which the image would enter the network.
+
+        Raises:
+            ConfigError: a scale that leads out of the range of the model's resize rule.
         """
         found: list[Coarse] = []
         for scale in scales:
-            prepared = self.preprocessing.scaled(scale)
+            try:
+                prepared = self.preprocessing.scaled(scale)
+            except ValueError as error:
+                raise ConfigError(
+                    f"scale {scale:g}: {error}. The model's own rule resizes already; choose a scale nearer to 1."
+                ) from error
             cover = prepared.cover((image.shape[0], image.shape[1]))
             for mirrored in (False, True) if flip else (False,):
                 pixels = np.ascontiguousarray(image[:, ::-1]) if mirrored else image

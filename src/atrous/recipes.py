@@ -22,8 +22,8 @@ class Recipe:
 
 AUTO = Recipe(
     good_for="fine-tuning on your own images, from minutes on a laptop to hours on a GPU",
-    # AdamW converges in far fewer steps than SGD; class weights lift rare, thin classes, and the overlap loss draws them
-    # at their size; the running mean takes the place of a long tail of small rates.
+    # AdamW converges in far fewer steps than SGD; class weights lift rare, thin classes, and what they tilt is taken back
+    # in the finished model; the running mean takes the place of a long tail of small rates.
     source="ours; docs/decisions/0006-default-recipe.md has what every part gave",
     settings={"class_weights": "balanced"},
 )

@@ -153,7 +153,8 @@ def measure_engines(
                 )
             else:
                 continue
-            say(f"{engine}: {fault}")
+            if len(engines) > 1:
+                say(f"{engine}: {fault}")
     if not speeds and fault is not None:
         raise fault
     return speeds

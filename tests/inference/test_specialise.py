@@ -38,7 +38,7 @@ def choose_always(monkeypatch):
     def always(scheme, *, faster=2.0):
         asked = []
 
-        def choose(conv, height, width, *, relu, most_bytes):
+        def choose(conv, height, width, *, relu, most_bytes, image):
             asked.append((conv, height, width, most_bytes))
             if scheme == "shifted":
                 module = PlainConv2d(conv, relu=relu, shifted=True)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from atrous.allocator import give_back_freed_memory
+from atrous.allocator import give_back_freed_memory, keep_freed_memory
 from atrous.engines.remembered import read_choices, write_choices
 from atrous.inference import Specialised, multiply_adds, simplify, specialise
 from atrous.inference.tracing import UntraceableError
@@ -19,6 +19,7 @@ __all__ = ["PlainEngine", "TorchEngine"]
 WORTH_FILTERING = 3e12
 """Multiply-adds of a job from which trying the ways of every 3x3 convolution pays: some seconds, once. With it a
 ResNet-50 saves half a second and a MobileNetV3 some milliseconds an image."""
+LARGE_IMAGE = 1 << 20  # pixels
 MOST_FILTER_BYTES = 256 << 20  # of one convolution; the largest here, 2048 to 256 channels, takes 128 MB
 
 
@@ -141,7 +142,7 @@ class TorchEngine:
             logits = logits_of(self.specialised.module.forward(batches.pop()))
             if self._is_new:
                 self._is_new = False
-                give_back_freed_memory()
+                give_back_freed_memory()  # what preparations took
             return logits
 
     def _prepare(self, network: nn.Module, image: Tensor) -> None:
@@ -161,6 +162,8 @@ class TorchEngine:
             self._network = None
         del network
         filtered = self._pays(module, image) if self.filtered is None else self.filtered
+        # Maps of a large image that come and go leave holes of a hundred megabytes. In a large job speed counts more.
+        sparing = not filtered and image.shape[-2] * image.shape[-1] >= LARGE_IMAGE
         if filtered:
             read_choices()
         self.specialised = specialise(
@@ -170,10 +173,12 @@ class TorchEngine:
             most_bytes=MOST_FILTER_BYTES,
             owns=self._owns,
             tidy=give_back_freed_memory,
+            sparing=sparing,
         )
         if filtered:
             write_choices()
             self.reason = self._told()
+            keep_freed_memory()
 
     def _pays(self, module: fx.GraphModule, image: Tensor) -> bool:
         """Whether the job is large enough for trials."""

@@ -78,11 +78,11 @@ class LazyConv2d(nn.Conv2d):
             if self._make is None:
                 raise RuntimeError("the weights of this convolution were given back for good")
             weight, bias = self._make(for_good)
-            if for_good:
-                self._make = None
             self.weight = nn.Parameter(weight.detach(), requires_grad=False)
             if bias is not None:
                 self.bias = nn.Parameter(bias.detach(), requires_grad=False)
+        if for_good:
+            self._make = None
 
     def empty(self) -> None:
         """Give the weights back; the biases stay."""

@@ -83,6 +83,7 @@ def specialise(
     most_bytes: int | None = None,
     owns: bool = False,
     tidy: Callable[[], object] | None = None,
+    sparing: bool = False,
 ) -> Specialised:
     """Make a simplified network fast on this machine, in place, for images of about the size of `image`.
 
@@ -95,17 +96,18 @@ def specialise(
         most_bytes: leaves out ways whose transformed filters take more than this, of one convolution.
         owns: whether nobody else needs the network that `module` comes from, so that its weights can go.
         tidy: called after the weights of a large layer were laid out, to give back the memory that it took.
+        sparing: call `tidy` before each large map too, which spares memory and costs time.
     """
     tried = filtered and is_available()
     band(module, (image.shape[-2], image.shape[-1]), leave=lambda layer: tried and _has_ways(layer))
-    if tidy is not None:
+    if tidy is not None and sparing:
         _tidy_before_large(module, (image.shape[-2], image.shape[-1]), tidy)
     for layer in module.modules():
         if isinstance(layer, FusedConv2d):
             layer.packs, layer.owns, layer.tidy = True, owns, tidy
     if not tried:
         return Specialised(module=module)
-    trial = _Trial(module, most_bytes)
+    trial = _Trial(module, most_bytes, tidy)
     with torch.inference_mode():
         trial.run(image)
     module.recompile()
@@ -127,8 +129,9 @@ def _tidy_before_large(module: fx.GraphModule, size: tuple[int, int], tidy: Call
 class _Trial(fx.Interpreter):
     """Runs the network once and replaces each convolution before its turn, where another way is faster."""
 
-    def __init__(self, module: fx.GraphModule, most_bytes: int | None) -> None:
+    def __init__(self, module: fx.GraphModule, most_bytes: int | None, tidy: Callable[[], object] | None) -> None:
         super().__init__(module)
+        self.tidy = tidy
         self.graph_module = module
         self.most_bytes = most_bytes
         self.choices: list[LayerChoice] = []
@@ -138,9 +141,11 @@ class _Trial(fx.Interpreter):
         layer = layer_of(self.graph_module, n)
         if isinstance(layer, FusedConv2d) and _has_ways(layer) and len(n.args) == 1:
             (x,), _ = self.fetch_args_kwargs_from_env(n)
-            choice = _choose(self.graph_module, n, layer, x.shape, self.most_bytes)
+            choice = _choose(self.graph_module, n, layer, x, self.most_bytes)
             if choice is not None:
                 self.choices.append(choice)
+            if self.tidy is not None:
+                self.tidy()
         return super().run_node(n)
 
 
@@ -155,16 +160,17 @@ def _has_ways(layer: nn.Module) -> bool:
 
 
 def _choose(
-    module: fx.GraphModule, node: fx.Node, fused: FusedConv2d, shape: torch.Size, most_bytes: int | None
+    module: fx.GraphModule, node: fx.Node, fused: FusedConv2d, x: Tensor, most_bytes: int | None
 ) -> LayerChoice | None:
     """Replace a convolution by its fastest way; None where it stays."""
+    fused.fill(for_good=fused.owns)
     conv = fused.conv.solid() if isinstance(fused.conv, LazyConv2d) else fused.conv
-    height, width = shape[-2:]
+    height, width = x.shape[-2:]
     relu = fused.activation == "relu"
-    choice = choose(conv, height, width, relu=relu, most_bytes=most_bytes)
+    choice = choose(conv, height, width, relu=relu, most_bytes=most_bytes, image=x[:1])
     if choice.name == "plain":
         return None
-    faster = _times_as_fast(fused, choice.module, shape)
+    faster = _times_as_fast(fused, choice.module, x)
     if faster < 1 + MARGIN:
         return None
     module.set_submodule(str(node.target), SwitchedConv2d(fused, choice.module))
@@ -174,13 +180,12 @@ def _choose(
 
 
 @torch.inference_mode()
-def _times_as_fast(usual: nn.Module, other: nn.Module, shape: torch.Size) -> float:
+def _times_as_fast(usual: nn.Module, other: nn.Module, x: Tensor) -> float:
     """The shortest time of one over that of the other; they take turns, because other programs disturb both alike then."""
-    image = torch.rand(1, *shape[-2:], shape[1]).permute(0, 3, 1, 2)
     times: dict[Any, float] = {usual: float("inf"), other: float("inf")}
     for _ in range(ROUNDS):
         for layer in times:
             begin = time.perf_counter()
-            layer(image)
+            layer(x)
             times[layer] = min(times[layer], time.perf_counter() - begin)
     return times[usual] / times[other]

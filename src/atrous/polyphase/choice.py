@@ -100,13 +100,21 @@ def use_choices(choices: Sequence[Mapping[str, Any]]) -> None:
 
 
 def choose(
-    conv: nn.Conv2d, height: int, width: int, *, relu: bool = False, seconds: float = 0.5, most_bytes: int | None = None
+    conv: nn.Conv2d,
+    height: int,
+    width: int,
+    *,
+    relu: bool = False,
+    seconds: float = 0.5,
+    most_bytes: int | None = None,
+    image: Tensor | None = None,
 ) -> Choice:
     """Try the ways to compute `conv` (and ReLU) on a (height, width) map and take the fastest.
 
     The trial uses torch's current number of threads, lasts about `seconds` beside compiling, and is remembered for
     convolutions of the same geometry. Without Numba the plain convolution is taken without a trial, so the answer is
-    then always the same. `most_bytes` leaves out ways whose filters take more memory.
+    then always the same. `most_bytes` leaves out ways whose filters take more memory. `image` is a map (1, C, height, width)
+    to try them on, in the place of random numbers.
     """
     plain = PlainConv2d(conv, relu=relu)
     pairs = candidates(conv, height, width)
@@ -120,15 +128,15 @@ def choose(
     try:
         if known is not None and known[0] in makers:
             return _answer(makers[known[0]](), *known)
-        modules = {name: make() for name, make in makers.items()}
-        times = _trial(modules, conv.in_channels, height, width, seconds)
+        module, name, times = _tournament(
+            makers, _random(conv.in_channels, height, width) if image is None else image, seconds
+        )
     except Exception as error:  # Numba and LLVM have many ways to fail on a machine that they do not know
         return Choice(
             module=plain, name="plain", reason=f"the kernels do not work here: {type(error).__name__} {error}"
         )
-    name = _best(times, {name: _filter_bytes(module) for name, module in modules.items()})
     _found[key] = (name, times)
-    return _answer(modules[name], name, times)
+    return _answer(module, name, times)
 
 
 def _makers(
@@ -160,10 +168,32 @@ def _filter_bytes(module: nn.Module) -> int:
     return module.weight_bytes if isinstance(module, PolyphaseConv2d) else 0
 
 
+def _random(channels: int, height: int, width: int) -> Tensor:
+    return torch.rand(1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _tournament(
+    makers: Mapping[str, Callable[[], nn.Module]], image: Tensor, seconds: float
+) -> tuple[nn.Module, str, dict[str, float]]:
+    """The winner, its name, and the shortest time of every way.
+
+    Each way meets the best so far and no more than two are there at once, for their filters take memory.
+    """
+    (best, make), *others = makers.items()
+    module, times = make(), {best: math.inf}
+    for name, make in others:
+        challenger = make()
+        pair = {best: module, name: challenger}
+        found = _trial(pair, image, seconds / len(others))
+        times = {**times, name: found[name], best: min(times[best], found[best])}
+        winner = _best(found, {name: _filter_bytes(module) for name, module in pair.items()})
+        best, module = winner, pair[winner]
+    return module, best, times
+
+
 @torch.inference_mode()
-def _trial(modules: dict[str, nn.Module], channels: int, height: int, width: int, seconds: float) -> dict[str, float]:
+def _trial(modules: dict[str, nn.Module], image: Tensor, seconds: float) -> dict[str, float]:
     """The shortest time of each module; they take turns, because other programs disturb all alike then."""
-    image = torch.rand(1, height, width, channels).permute(0, 3, 1, 2)
     for module in modules.values():
         module(image)  # takes memory and fills tables
     times = dict.fromkeys(modules, math.inf)
