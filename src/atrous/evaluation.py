@@ -146,7 +146,9 @@ def evaluate_model(
             f"model has {model.labels.num_classes} ({', '.join(model.labels.names[:5])}, ...); they must be the same. "
             "Map the classes in a data.yaml."
         )
-    return evaluate_samples(model, dataset, choose_split(dataset, split), split=split, views=views, progress=progress)
+    samples = choose_split(dataset, split)
+    model.expect(len(samples) * views.count)
+    return evaluate_samples(model, dataset, samples, split=split, views=views, progress=progress)
 
 
 def evaluate_samples(
@@ -158,8 +160,10 @@ def evaluate_samples(
     views: Views = SINGLE,
     progress: Progress | None = None,
 ) -> Report:
-    """Measure `model` on the given samples; see `evaluate_model`."""
-    model.expect(len(samples) * views.count)
+    """Measure `model` on the given samples; see `evaluate_model`.
+
+    Nothing is prepared as for a large job (`Model.expect`): training's validations stay within the memory that was planned.
+    """
     matrix = ConfusionMatrix(model.labels.num_classes, ignore_index=dataset.labels.ignore_index)
     images: list[ImageScore] = []
     loss_sum = pixels = 0.0

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from fixed_networks import fill_fixed, fixed_numbers
 from torch import Tensor, nn
 
 from atrous.models.backbone import Backbone, stage_rates
 from atrous.models.mobilenet import SqueezeExcite, mobilenet_v2, mobilenet_v3_large
 from atrous.models.resnet import resnet18, resnet34, resnet50, resnet101
 from atrous.models.xception import xception65
+from fixed_networks import fill_fixed, fixed_numbers
 
 BUILDERS = {
     b.__name__: b for b in (resnet18, resnet34, resnet50, resnet101, mobilenet_v2, mobilenet_v3_large, xception65)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixed_networks import build_fixed, fixed_numbers
 from torch import Tensor
 
 from atrous.models import NETWORKS
+from fixed_networks import build_fixed, fixed_numbers
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "networks.json"
 SIZE = (65, 97)

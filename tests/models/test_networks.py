@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from fixed_networks import build_fixed, fixed_numbers
 from torch import nn
 
 import atrous.models
 from atrous.errors import ConfigError
 from atrous.models import NETWORKS, DeepLab, build, is_network
 from atrous.models.backbone import Features
+from fixed_networks import build_fixed, fixed_numbers
 
 NAMES = sorted(NETWORKS)
 # The cheapest networks of each family stand for it where a setting is tested.

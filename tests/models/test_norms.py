@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from fixed_networks import build_fixed, fixed_numbers
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from atrous.models import DeepLab, build
 from atrous.models.norms import FrozenBatchNorm2d, group_size, set_norm
+from fixed_networks import build_fixed, fixed_numbers
 
 NAMES = ["deeplabv3_mobilenet_v3_large", "deeplabv3plus_resnet18"]
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixed_networks import build_fixed, fixed_numbers
 from torch import nn
 
 from atrous.checkpoint import load_model, save_model
@@ -14,6 +13,7 @@ from atrous.models import NETWORKS, DeepLab, build
 from atrous.models.heads import DeepLabV3Head
 from atrous.models.mobilenet import SqueezeExcite
 from atrous.preprocessing import Preprocessing
+from fixed_networks import build_fixed, fixed_numbers
 
 SIZE = (97, 98)
 # What does not depend on places alone is left out: the image's mean is another on a finer map, and the 3x3 convolution
