@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from atrous.errors import WeightsError
-from atrous.tensors import read_tensors, write_tensors
+from atrous.tensors import as_written, read_tensors, write_tensors
 
-__all__ = ["load_state", "save_state"]
+__all__ = ["load_state", "rehearse_saving", "save_state"]
 
 STATE_KEY = "atrous_state"
 FORMAT_VERSION = 1
@@ -40,6 +40,13 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     document = {"format_version": FORMAT_VERSION, "state": _encode(state, tensors, where="state")}
     write_tensors(path, tensors, key=STATE_KEY, document=document)
+
+
+def rehearse_saving(state: Mapping[str, Any]) -> None:
+    """Take the memory that `save_state` takes beside the state, and give it back; nothing is written."""
+    tensors: dict[str, Tensor] = {}
+    _encode(state, tensors, where="state")
+    as_written(tensors)
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from atrous.files import replacing
 __all__ = [
     "DIGEST_KEY",
     "FLOATS",
+    "as_written",
     "fit_problems",
     "is_safetensors",
     "non_finite",
@@ -44,13 +45,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, key: str, docume
         ValueError: a document with NaN in it.
         OutputError: the file cannot be written.
     """
-    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    # Two names of one memory are two tensors in the file.
-    seen: set[int] = set()
-    for name, tensor in plain.items():
-        if tensor.untyped_storage().data_ptr() in seen:
-            plain[name] = tensor.clone()
-        seen.add(tensor.untyped_storage().data_ptr())
+    plain = as_written(tensors)
     complete = json.loads(json.dumps(document, allow_nan=False))
     complete[DIGEST_KEY] = digest(plain, complete)
     try:
@@ -61,6 +56,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, key: str, docume
             f"{path} could not be written: {error}. What it held before is still there. Free some space or choose "
             "another folder."
         ) from error
+
+
+def as_written(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as a file has them: on the CPU, contiguous, each in memory of its own. Others are copied for it."""
+    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    # Two names of one memory are two tensors in the file.
+    seen: set[int] = set()
+    for name, tensor in plain.items():
+        if tensor.untyped_storage().data_ptr() in seen:
+            plain[name] = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+    return plain
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -189,9 +189,10 @@ class TorchEngine:
         choices = () if self.specialised is None else self.specialised.choices
         if not choices or self.specialised is None:
             return "no 3x3 convolution is faster another way here"
+        least, most = (f"{end(choice.faster for choice in choices):.1f}" for end in (min, max))
         return (
-            f"{len(choices)} of its 3x3 convolutions computed {min(c.faster for c in choices):.1f} to "
-            f"{max(c.faster for c in choices):.1f} times as fast; their filters take {self.specialised.bytes / 2**20:.0f} MB"
+            f"{len(choices)} of its 3x3 convolutions computed {least if least == most else f'{least} to {most}'} times as "
+            f"fast; their filters take {self.specialised.bytes / 2**20:.0f} MB"
         )
 
 

@@ -9,8 +9,10 @@ import torch
 from atrous.data.loader import Batch, TrainingImages, batches, cache_allowance
 from atrous.memory import peak_memory
 from atrous.optim import WeightAverage, trainable
+from atrous.states import rehearse_saving
 from atrous.training.cut import IMAGE
 from atrous.training.forecast import Forecast, Stopwatch
+from atrous.training.position import take_state
 from atrous.training.trainer import Trainer
 
 __all__ = ["rehearse"]
@@ -30,13 +32,15 @@ def rehearse(trainer: Trainer, start: float) -> Forecast:
     random = torch.get_rng_state()
     cuda_random = torch.cuda.get_rng_state_all() if trainer.device.type == "cuda" else []
     steps, frozen = _take_steps(trainer)
+    # With the optimiser's moments in memory, as in the run: a state's saving and a validation may be its peak.
+    rehearse_saving(take_state(trainer.position, trainer.stepper, trainer.average))
     network.load_state_dict(before)
+    trainer.validator.guess_seconds(network)
     if trainer.average is not None:
         trainer.average = WeightAverage(network, decay=trainer.average.decay)
     parts = trainer.stepper.parts
     trainer.enter(trainer.position.stage)
     trainer.stepper.parts = parts  # what turned out to fit into memory stays
-    trainer.validator.guess_seconds(network)
     torch.set_rng_state(random)
     if cuda_random:
         torch.cuda.set_rng_state_all(cuda_random)
