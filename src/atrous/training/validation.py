@@ -1,10 +1,12 @@
 """A validation: the network as it would be saved now, measured; the best model kept; history and pictures kept fresh."""
 
 import copy
+import gc
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from atrous.allocator import give_back_freed_memory
 from atrous.checkpoint import save_model
 from atrous.data.samples import Dataset
 from atrous.evaluation import Report, evaluate_samples
@@ -92,6 +94,7 @@ class Validator:
         `check` is called after every image and may raise to end the validation; then nothing has changed.
         """
         begin = time.monotonic()
+        give_back_freed_memory()  # what steps keep for themselves fits nothing here, nor the other way round
         model = self.model(network, average, check=check)
         report = None
         if self.samples:
@@ -114,6 +117,9 @@ class Validator:
         self.board.add(row)
         if report is not None:
             show_worst(self.run.worst, report, model, self.dataset)
+        del model
+        gc.collect()  # a graph of layers refers to itself, and holds the weights that were laid out
+        give_back_freed_memory()
         self.seconds = time.monotonic() - begin
         self.narrator.note(_line(row, better))
 
