@@ -1,4 +1,4 @@
-"""How much memory has been in use."""
+"""How much memory has been in use, and how much is free."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["peak_memory"]
+__all__ = ["available_memory", "peak_memory"]
 
 
 def peak_memory(device: torch.device) -> int | None:
@@ -25,3 +25,12 @@ def peak_memory(device: torch.device) -> int | None:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available_memory() -> int | None:
+    """Bytes that this process could still take without others being pushed out; None where it is not known."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)

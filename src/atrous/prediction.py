@@ -4,6 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from atrous.models.deeplab import DeepLab
 from atrous.overlay import overlay
 from atrous.preprocessing import Preprocessing
 from atrous.regions import class_table, find_regions, polygons
+from atrous.tiling import Tiler
 
 __all__ = ["Model", "Prediction", "load"]
 
@@ -120,6 +122,7 @@ class Model:
         engine: auto, torch (simplified, and fast on this machine), plain (the network as it is), onnxruntime, openvino.
         keep: whether a file that an engine has to convert is kept in the cache folder.
         reload: how the network is made again, where nobody else has it; its memory can then be given back.
+        tile: auto (images that would take too much memory are computed by windows), off, or a window's side in pixels.
         metadata: further facts from the model file: scores, licence, version.
         path: where it was loaded from.
     """
@@ -134,6 +137,7 @@ class Model:
         engine: str = "auto",
         keep: bool = False,
         reload: Callable[[], nn.Module] | None = None,
+        tile: str | int = "auto",
         metadata: Mapping[str, Any] | None = None,
         path: Path | None = None,
     ) -> None:
@@ -145,6 +149,7 @@ class Model:
         self.path = path
         self._engine_name, self._keep, self._expected, self._reload = engine, keep, 1, reload
         self._network: nn.Module | None = None
+        self._tiler = Tiler(tile, self._for_windows, bands=self.preprocessing.bands)
         self.engine: Engine = self._make_engine(network, owns=reload is not None)
         if not isinstance(self.engine, TorchEngine) or reload is None:
             self._network = network
@@ -159,6 +164,13 @@ class Model:
             keep=self._keep,
             owns=owns,
         )
+
+    def _for_windows(self) -> tuple[nn.Module, bool]:
+        """The network, and whether it was read anew and so belongs to nobody else."""
+        if self._network is None:
+            assert self._reload is not None
+            return self._reload().to(self.device), True
+        return self._network, False
 
     @property
     def network(self) -> nn.Module:
@@ -214,11 +226,18 @@ class Model:
                 raise ConfigError(
                     f"scale {scale:g}: {error}. The model's own rule resizes already; choose a scale nearer to 1."
                 ) from error
-            cover = prepared.cover((image.shape[0], image.shape[1]))
             for mirrored in (False, True) if flip else (False,):
                 pixels = np.ascontiguousarray(image[:, ::-1]) if mirrored else image
-                found.append(Coarse(self.engine.coarse_logits(prepared.prepare(pixels)), cover, mirrored))
+                found.append(replace(self._coarse(pixels, prepared), mirrored=mirrored))
         return tuple(found)
+
+    def _coarse(self, pixels: ImageArray, prepared: Preprocessing) -> Coarse:
+        """Logits of one view, computed at once or, where that would take too much memory, by windows."""
+        size = (pixels.shape[0], pixels.shape[1])
+        tiles = self._tiler.choose(prepared.input_size(size), engine=self.engine)
+        if tiles is None:
+            return Coarse(self.engine.coarse_logits(prepared.prepare(pixels)), prepared.cover(size))
+        return self._tiler.coarse(tiles, prepared.resized(pixels), prepared.as_read(), engine=self.engine)
 
     def as_coarse(self, logits: Tensor, size: tuple[int, int]) -> Coarse:
         """An engine's logits of an image of `size` (height, width), with how they lie over it."""
@@ -248,8 +267,10 @@ class Model:
         return f"Model({self.name}, {self.labels.num_classes} classes, {self.device})"
 
 
-def load(source: str | Path, *, device: str = "auto", engine: str = "auto", keep: bool = False) -> Model:
-    """Open a run folder or a model file; `device`, `engine` and `keep` are as for `Model`.
+def load(
+    source: str | Path, *, device: str = "auto", engine: str = "auto", keep: bool = False, tile: str | int = "auto"
+) -> Model:
+    """Open a run folder or a model file; `device`, `engine`, `keep` and `tile` are as for `Model`.
 
     Raises:
         WeightsError: nothing there, or a file without what prediction needs.
@@ -287,6 +308,7 @@ def load(source: str | Path, *, device: str = "auto", engine: str = "auto", keep
         engine=engine,
         keep=keep,
         reload=reload,
+        tile=tile,
         metadata=metadata,
         path=path,
     )

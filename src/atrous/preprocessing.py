@@ -126,6 +126,10 @@ class Preprocessing:
             return replace(self, resize_to=max(1, round(self.resize_to * factor)))
         return replace(self, resize="scale", resize_scale=(self.resize_scale or 1.0) * factor)
 
+    def as_read(self) -> "Preprocessing":
+        """The same for images that were resized already."""
+        return replace(self, resize="none", resize_to=None, resize_scale=None)
+
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the network's input for an image of `size` (height, width)."""
         height, width = (-(-length // self.pad_to) * self.pad_to for length in self.size_for(size))

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -24,6 +23,7 @@ from atrous.data.rare import RareClasses
 from atrous.data.samples import Dataset, Sample
 from atrous.errors import AtrousError, DataError, TrainingError
 from atrous.images import read_image
+from atrous.memory import available_memory
 from atrous.preprocessing import Preprocessing
 from atrous.transforms import Augmentation, View, draw_view, finish_view, paste_class, warp_view
 
@@ -310,9 +310,5 @@ def _prepare_worker(worker: int) -> None:
 
 def cache_allowance() -> int:
     """Bytes of memory that decoded images may take: a quarter of what is free, at most 4 GB; 1 GB where it is unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return 2**30
-    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 2**32)
-    return min(free // 4, 4 * 2**30)
+    free = available_memory()
+    return 2**30 if free is None else min(free // 4, 4 * 2**30)

@@ -3,7 +3,7 @@
 from atrous.engines.answers import confidence, label_map, probabilities, resize_logits, thresholded
 from atrous.engines.base import Coarse, Engine, choose_device
 from atrous.engines.choice import ENGINES, make_engine
-from atrous.engines.torch_engines import PlainEngine, TorchEngine
+from atrous.engines.torch_engines import PlainEngine, TorchEngine, state_of
 
 __all__ = [
     "ENGINES",
@@ -17,5 +17,6 @@ __all__ = [
     "make_engine",
     "probabilities",
     "resize_logits",
+    "state_of",
     "thresholded",
 ]

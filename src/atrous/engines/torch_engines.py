@@ -14,7 +14,7 @@ from atrous.inference.tracing import UntraceableError
 from atrous.models.deeplab import DeepLab
 from atrous.polyphase.choice import is_available
 
-__all__ = ["PlainEngine", "TorchEngine"]
+__all__ = ["PlainEngine", "TorchEngine", "state_of"]
 
 WORTH_FILTERING = 3e12
 """Multiply-adds of a job from which trying the ways of every 3x3 convolution pays: some seconds, once. With it a
@@ -132,7 +132,7 @@ class TorchEngine:
         with torch.inference_mode():
             batches[0] = batches[0].to(self.device)
             if self._network is not None:
-                seen = _state(self._network)
+                seen = state_of(self._network)
                 if seen != self._seen:
                     self._prepare(self._network, batches[0])
                     self._seen = seen
@@ -196,8 +196,8 @@ class TorchEngine:
         )
 
 
-def _state(network: nn.Module) -> tuple[int, ...]:
-    """What changes when a weight does."""
+def state_of(network: nn.Module) -> tuple[int, ...]:
+    """What changes when one of the network's weights does."""
     tensors = [*network.parameters(), *network.buffers()]
     return tuple(
         number for value in tensors for number in (value.data_ptr(), 0 if value.is_inference() else value._version)

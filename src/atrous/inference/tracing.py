@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, fx, nn
 
+from atrous.inference.means import GlobalMean
 from atrous.models.deeplab import DeepLab
 
 __all__ = ["UntraceableError", "between", "has_hooks", "layer_of", "only_user", "trace", "writes"]
 
-WHOLE = (nn.Conv2d, nn.modules.batchnorm._BatchNorm, nn.Dropout, nn.GroupNorm)
+WHOLE = (nn.Conv2d, nn.modules.batchnorm._BatchNorm, nn.Dropout, nn.GroupNorm, GlobalMean)
 
 
 class UntraceableError(Exception):

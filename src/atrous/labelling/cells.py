@@ -18,7 +18,7 @@ from atrous.labelling.grid import Axis, Scores, axes, checked, scores_of
 from atrous.labelling.plain import WHOLE, LabelMap, label_type
 from atrous.labelling.threads import spread
 
-__all__ = ["label_map", "prepare"]
+__all__ = ["first_read", "label_band", "label_map", "prepare", "rows_ready"]
 
 KERNEL_SECONDS = (
     1.0  # what loading Numba and the kernel from its cache costs, about; six times that where it must compile
@@ -106,6 +106,58 @@ def label_map(
     labels = blocks.paint(numbers, rows, columns, everywhere=everywhere)
     _kernel.seconds_without += time.perf_counter() - begin
     return labels
+
+
+def label_band(
+    coarse: Tensor,
+    rows: slice,
+    size: tuple[int, int],
+    *,
+    first: int,
+    coarse_height: int,
+    cover: tuple[float, float] = WHOLE,
+) -> LabelMap:
+    """Some rows of `label_map`, from the rows of the coarse logits that they read.
+
+    Args:
+        coarse: (1, K, h', w): rows `first` to `first + h'` of logits of height `coarse_height`.
+        rows: of the result, in pixels; `rows_ready` says which can be had.
+        size: height and width of the whole result.
+        first: the first coarse row's number.
+        coarse_height: of the whole coarse map.
+        cover: the share of the whole coarse map that the image fills.
+
+    Returns:
+        (rows, W) uint8, uint16 above 256 classes.
+    """
+    logits = checked(coarse, size)
+    down, across = axes((coarse_height, logits.shape[2]), size, align_corners=False, cover=cover)
+    low, high = down.low[rows] - np.int32(first), down.high[rows] - np.int32(first)
+    start = np.concatenate(([0], np.flatnonzero(np.diff(low)) + 1, [len(low)])).astype(np.int32)
+    part = Axis(low, high, down.weight[rows], start)
+    everywhere = 2 * size[0] * size[1] < coarse_height * logits.shape[2] * cover[0] * cover[1]
+    if _kernel.due():
+        return _kernel.paint(scores_of(logits), part, across, everywhere, threads=torch.get_num_threads())
+    numbers = logits.cpu().numpy()
+    begin = time.perf_counter()
+    labels = blocks.paint(numbers, part, across, everywhere=everywhere)
+    _kernel.seconds_without += time.perf_counter() - begin
+    return labels
+
+
+def rows_ready(done: int, height: int, *, coarse_height: int, cover: float = 1.0) -> int:
+    """How many rows of a result of `height` pixels read only the first `done` coarse rows."""
+    read = _rows(height, coarse_height, cover).high
+    return height if done >= coarse_height else int(np.searchsorted(read, done))
+
+
+def first_read(row: int, height: int, *, coarse_height: int, cover: float = 1.0) -> int:
+    """The first coarse row that the result's `row` and those below it read."""
+    return int(_rows(height, coarse_height, cover).low[row]) if row < height else coarse_height
+
+
+def _rows(height: int, coarse_height: int, cover: float) -> Axis:
+    return axes((coarse_height, 1), (height, 1), align_corners=False, cover=(cover, 1.0))[0]
 
 
 def prepare(num_classes: int = 21) -> bool:
