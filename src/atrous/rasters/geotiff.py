@@ -58,9 +58,9 @@ class TiffRaster:
         if self.nodata is not None or np.issubdtype(self.dtype, np.floating):
             pixels = self._stored(self._indexes, rows, columns)
             if self.nodata is not None and not np.isnan(self.nodata):
-                empty.append(np.equal(pixels, self.nodata).all(axis=0))
+                empty.append(np.logical_and.reduce(pixels == self.nodata))
             if np.issubdtype(self.dtype, np.floating):
-                empty.append(~np.isfinite(pixels).any(axis=0))
+                empty.append(~np.logical_or.reduce(np.isfinite(pixels)))
         if self._alpha is not None:
             empty.append(self._stored([self._alpha], rows, columns)[0] == 0)
         if self._has_mask:

@@ -74,9 +74,9 @@ def _checked(pieces: Iterable[_Rows], size: tuple[int, int], labels: Labels) -> 
             raise ValueError(
                 f"rows of shape {piece.shape} after {done + filled} rows of a label map of {height} x {width}"
             )
-        _check_values(piece, allowed, labels)
         while piece.shape[0]:
             taken = min(band.shape[0] - filled, piece.shape[0])
+            _check_values(piece[:taken], allowed, labels)
             band[filled : filled + taken] = piece[:taken]
             piece = piece[taken:]
             filled += taken
@@ -92,9 +92,9 @@ def _checked(pieces: Iterable[_Rows], size: tuple[int, int], labels: Labels) -> 
 def _check_values(piece: _Rows, allowed: NDArray[np.bool_], labels: Labels) -> None:
     if piece.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"a label map has class numbers in uint8 or uint16, not {piece.dtype}")
-    present = np.flatnonzero(np.bincount(piece.ravel(), minlength=1))
-    foreign = present[~allowed[present]].tolist()
-    if foreign:
+    is_allowed = allowed[piece]
+    if not is_allowed.all():
+        foreign = np.unique(piece[~is_allowed]).tolist()
         raise ValueError(f"the label map holds {foreign[:5]}; expected 0-{labels.num_classes - 1} or the ignore index")
 
 
@@ -156,7 +156,7 @@ def _placed(rows: Iterator[_Rows]) -> Iterator[tuple[int, _Rows]]:
 def _write_band(rasterio: Any, file: Any, at: int, band: _Rows) -> int:
     """Write rows from row `at` on; returns their CRC-32."""
     file.write(band, 1, window=rasterio.windows.Window(0, at, band.shape[1], band.shape[0]))
-    return zlib.crc32(memoryview(band))
+    return zlib.crc32(band.data)
 
 
 def _compare(rasterio: Any, path: Path, sums: list[int], size: tuple[int, int]) -> None:
