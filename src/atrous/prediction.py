@@ -149,7 +149,7 @@ class Model:
         self.path = path
         self._engine_name, self._keep, self._expected, self._reload = engine, keep, 1, reload
         self._network: nn.Module | None = None
-        self._tiler = Tiler(tile, self._for_windows, bands=self.preprocessing.bands)
+        self.tiler = Tiler(tile, self._for_windows, bands=self.preprocessing.bands)
         self.engine: Engine = self._make_engine(network, owns=reload is not None)
         if not isinstance(self.engine, TorchEngine) or reload is None:
             self._network = network
@@ -234,10 +234,10 @@ class Model:
     def _coarse(self, pixels: ImageArray, prepared: Preprocessing) -> Coarse:
         """Logits of one view, computed at once or, where that would take too much memory, by windows."""
         size = (pixels.shape[0], pixels.shape[1])
-        tiles = self._tiler.choose(prepared.input_size(size), engine=self.engine)
+        tiles = self.tiler.choose(prepared.input_size(size), engine=self.engine)
         if tiles is None:
             return Coarse(self.engine.coarse_logits(prepared.prepare(pixels)), prepared.cover(size))
-        return self._tiler.coarse(tiles, prepared.resized(pixels), prepared.as_read(), engine=self.engine)
+        return self.tiler.coarse(tiles, prepared.resized(pixels), prepared.as_read(), engine=self.engine)
 
     def as_coarse(self, logits: Tensor, size: tuple[int, int]) -> Coarse:
         """An engine's logits of an image of `size` (height, width), with how they lie over it."""

@@ -79,8 +79,9 @@ def choose_tiles(
 
 @torch.inference_mode()
 def bytes_per_pixel(network: nn.Module, bands: int) -> float:
-    """About how many bytes a network's maps take at most at a time, for each pixel of its input: what a layer reads,
-    what it writes, and one map of its size more (a residual).
+    """About how many bytes a network's maps take at most at a time, for each pixel of its input.
+
+    That is what a layer reads and writes, and half as much again: a residual, or a map that was not yet given back.
     """
     most = 0
     side = 128

@@ -160,7 +160,7 @@ class Stitched:
         kept = self.folder / "means.npz"
         if kept.exists():
             with np.load(kept, allow_pickle=False) as arrays:
-                self.trunk.hold([torch.from_numpy(arrays[name]) for name in sorted(arrays.files)])
+                self.trunk.hold([torch.from_numpy(arrays[name]) for name in sorted(arrays)])
             return
         patches = [self._prepared(rows, columns) for rows, columns in sample_patches(self.input_size)]
         means = self.trunk.measure(torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2))

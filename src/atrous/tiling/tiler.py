@@ -17,9 +17,9 @@ from atrous.files import make_folder
 from atrous.memory import available_memory
 from atrous.models.deeplab import DeepLab
 from atrous.preprocessing import Preprocessing
-from atrous.tiling.blended import Blended
+from atrous.tiling.blended import STEP, Blended
 from atrous.tiling.choice import Tiles, bytes_per_pixel, choose_tiles
-from atrous.tiling.parts import Trunk
+from atrous.tiling.parts import Trunk, can_be_parted
 from atrous.tiling.stitched import Stitched
 
 __all__ = ["Tiler"]
@@ -63,6 +63,15 @@ class Tiler:
             available=available_memory() or UNKNOWN_MEMORY,
             engine=engine.name,
         )
+
+    def for_raster(self, size: tuple[int, int], *, engine: Engine) -> Tiles:
+        """How an image is cut that is read by windows; one that would fit into memory is a single window."""
+        found = self.choose(size, engine=engine)
+        if found is not None:
+            return found
+        side = -(-max(size) // STEP) * STEP
+        stitched = engine.name in ("torch", "plain") and can_be_parted(self._whole_network()) is None
+        return Tiles(side, stitched, "one window")
 
     @contextmanager
     def opened(
