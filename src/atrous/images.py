@@ -34,6 +34,7 @@ __all__ = [
     "MAX_PIXELS",
     "Fault",
     "UnreadableError",
+    "encode_mask",
     "image_size",
     "read_image",
     "read_raw_mask",
@@ -145,12 +146,20 @@ def read_raw_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
 
 
 def write_mask(path: Path, label_map: NDArray[np.integer[Any]], labels: Labels) -> None:
-    """Write a label map (H, W) of class numbers as palette PNG: index = class, in the colours of `labels`.
-
-    The ignore index is drawn in VOC's border colour. Above 256 values a 16-bit grey PNG is written. Nothing of the
-    picture's metadata (EXIF, GPS) is in the file.
+    """Write a label map (H, W) of class numbers as palette PNG: see `encode_mask`.
 
     Raises ValueError for a value that is neither a class nor the ignore index, OutputError when it cannot be written.
+    """
+    write_atomically(path, encode_mask(label_map, labels))
+
+
+def encode_mask(label_map: NDArray[np.integer[Any]], labels: Labels) -> bytes:
+    """A palette PNG of a label map (H, W) of class numbers: index = class, in the colours of `labels`.
+
+    The ignore index is drawn in VOC's border colour. Above 256 values it is a 16-bit grey PNG. Nothing of the
+    picture's metadata (EXIF, GPS) is in it.
+
+    Raises ValueError for a value that is neither a class nor the ignore index.
     """
     if label_map.ndim != 2:
         raise ValueError(f"a label map has the shape (H, W), not {label_map.shape}")
@@ -168,7 +177,7 @@ def write_mask(path: Path, label_map: NDArray[np.integer[Any]], labels: Labels) 
         image.putpalette([channel for colour in colours for channel in colour])
     buffer = BytesIO()
     image.save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def write_image(path: Path, array: NDArray[np.uint8]) -> None:
