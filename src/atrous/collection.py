@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atrous.data.layouts.listing import PICTURE_SUFFIXES
-from atrous.errors import ConfigError, DataError
+from atrous.errors import ConfigError, DataError, MissingExtraError
 from atrous.files import make_folder, write_atomically
+from atrous.footage import VideoSettings, segment_video
 from atrous.prediction import Model, Prediction
+from atrous.streamed import StreamedSettings, is_streamed, segment_streamed
+from atrous.video import VIDEO_SUFFIXES, expected_frames, is_video
 
 __all__ = ["KINDS", "InputFile", "Outcome", "find_images", "predict_files"]
 
@@ -21,10 +24,11 @@ KINDS = ("mask", "overlay", "polygons", "table")
 
 @dataclass(frozen=True)
 class InputFile:
-    """An image, and where its results go below the output folder (without suffix)."""
+    """An image or a video, and where its results go below the output folder (without suffix)."""
 
     path: Path
     target: Path
+    is_video: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,15 @@ class Outcome:
 
 
 def find_images(inputs: Sequence[str]) -> list[InputFile]:
-    """Expand files, folders and globs, in order, each image once.
+    """Expand files, folders and globs, in order, each image and each video once.
 
-    Below a folder, hidden files and files that are no images by their suffix are left out; a file named by itself is
-    taken whatever its suffix. Two images that would write the same result (`a.jpg`, `a.png`) keep their suffix in it.
+    Below a folder, hidden files and files that are neither by their suffix are left out; a file named by itself is
+    taken whatever its suffix. Two that would write the same result (`a.jpg`, `a.png`) keep their suffix in it.
 
     Raises:
-        DataError: an input that does not exist, or no image at all.
+        DataError: an input that does not exist, or nothing to predict at all.
     """
+    named: set[Path] = set()
     found: dict[Path, Path] = {}
     for text in inputs:
         path = Path(text)
@@ -53,28 +58,42 @@ def find_images(inputs: Sequence[str]) -> list[InputFile]:
                 found.setdefault(file, file.relative_to(path))
         elif path.exists():
             found.setdefault(path, Path(path.name))
+            named.add(path)
         else:
             matches = [Path(name) for name in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
             if not matches:
-                raise DataError(f"{text}: no such file, folder or glob; expected images. Check the path.")
+                raise DataError(f"{text}: no such file, folder or glob; expected images or videos. Check the path.")
+            named.update(match for match in matches if not match.is_dir())
             for match in matches:
                 for file in _images_below(match) if match.is_dir() else [match]:
                     found.setdefault(file, file.relative_to(match.parent))
     if not found:
-        raise DataError(
-            f"{', '.join(inputs)}: no images found; expected files ending in {', '.join(sorted(PICTURE_SUFFIXES))}."
-        )
-    stems = Counter(str(target.with_suffix("")) for target in found.values())
-    return [
-        InputFile(path, target.with_suffix("") if stems[str(target.with_suffix(""))] == 1 else target)
-        for path, target in found.items()
-    ]
+        suffixes = ", ".join(sorted(PICTURE_SUFFIXES | VIDEO_SUFFIXES))
+        raise DataError(f"{', '.join(inputs)}: no images or videos found; expected files ending in {suffixes}.")
+    return _with_targets(found, named)
+
+
+def _with_targets(found: dict[Path, Path], named: set[Path]) -> list[InputFile]:
+    """Results lose the suffix of their file where that leaves one of a kind; a video's has a folder too."""
+    videos = {
+        path for path in found if path.suffix.lower() not in PICTURE_SUFFIXES and is_video(path, named=path in named)
+    }
+    stems = Counter(target.with_suffix("") for target in found.values())
+    folders = {folder for target in found.values() for folder in target.parents}
+    files: list[InputFile] = []
+    for path, target in found.items():
+        stem = target.with_suffix("")
+        is_taken = stems[stem] > 1 or (path in videos and stem in folders)
+        files.append(InputFile(path, target if is_taken else stem, path in videos))
+    return files
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
+        if hidden or not path.is_file():
+            continue
+        if path.suffix.lower() in PICTURE_SUFFIXES or is_video(path):
             yield path
 
 
@@ -86,10 +105,13 @@ def predict_files(
     save: Sequence[str] = ("mask", "overlay"),
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
+    video: VideoSettings | None = None,
+    streamed: StreamedSettings | None = None,
 ) -> Iterator[Outcome]:
     """Predict one file after another and write what `save` names below `out`.
 
-    Files that fail are listed in `out/errors.jsonl`. `scales` and `flip` are as for `Model.predict`.
+    Files that fail are listed in `out/errors.jsonl`. `scales` and `flip` are as for `Model.predict`; `video` says how
+    videos are segmented, `streamed` who hears of images that are read by windows.
 
     Raises:
         ConfigError: an unknown kind of result.
@@ -101,18 +123,41 @@ def predict_files(
             f"--save {','.join(save)}: {', '.join(unknown) or 'nothing'} is not known; expected {', '.join(KINDS)}."
         )
     make_folder(out)
-    model.expect(len(files) * len(scales) * (2 if flip else 1))
+    model.expect(sum(map(_images_in, files)) * len(scales) * (2 if flip else 1))
     errors: list[Outcome] = []
     for file in files:
         try:
-            prediction = model.predict(file.path, scales=scales, flip=flip)
-        except DataError as error:
+            if file.is_video:
+                target = out / file.target
+                written = segment_video(model, file.path, target, save=save, scales=scales, flip=flip, settings=video)
+            elif is_streamed(file.path):
+                _refuse_views(file.path, scales, flip)
+                written = segment_streamed(model, file.path, out / file.target, save=save, settings=streamed)
+            else:
+                prediction = model.predict(file.path, scales=scales, flip=flip)
+                written = tuple(_write(prediction, out / file.target, save))
+        except (DataError, MissingExtraError) as error:
             outcome = Outcome(file.path, error=str(error))
             errors.append(outcome)
             _write_errors(out, errors)
         else:
-            outcome = Outcome(file.path, written=tuple(_write(prediction, out / file.target, save)))
+            outcome = Outcome(file.path, written=written)
         yield outcome
+
+
+def _refuse_views(path: Path, scales: Sequence[float], flip: bool) -> None:
+    if tuple(scales) != (1.0,) or flip:
+        raise DataError(
+            f"{path}: several scales and mirrored views are not averaged over an image that is read by windows; expected "
+            "one view. Leave --scales and --flip away."
+        )
+
+
+def _images_in(file: InputFile) -> int:
+    try:
+        return expected_frames(file.path) if file.is_video else 1
+    except MissingExtraError:  # told when it is its turn
+        return 1
 
 
 def _write(prediction: Prediction, target: Path, save: Sequence[str]) -> Iterator[Path]:

@@ -3,7 +3,8 @@
     AtrousError                    exit code 2 at the command line
     |-- ConfigError                wrong usage: an option, a setting, a configuration file
     |-- DataError                  a data set that cannot be used as it is
-    |   `-- ImageError             one file that is not a readable image or mask
+    |   |-- ImageError             one file that is not a readable image or mask
+    |   `-- VideoError             one file that is not a readable video, or is longer than is taken
     |-- DownloadError              a file that could not be fetched: no network, a server's error, a wrong hash
     |-- WeightsError               a checkpoint or model file that is damaged, foreign or does not fit
     |-- TrainingError              a run that cannot go on: a reading process that died, memory that ran out
@@ -26,6 +27,7 @@ __all__ = [
     "MissingExtraError",
     "OutputError",
     "TrainingError",
+    "VideoError",
     "WeightsError",
 ]
 
@@ -44,6 +46,10 @@ class DataError(AtrousError):
 
 class ImageError(DataError):
     """One file that is not a readable image or mask."""
+
+
+class VideoError(DataError):
+    """One file that is not a readable video, or that is longer or larger than is taken."""
 
 
 class DownloadError(AtrousError):

@@ -9,7 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -23,6 +23,7 @@ __all__ = [
     "open_unbuffered",
     "output_error",
     "replacing",
+    "replacing_folder",
     "sha256_of",
     "write_all",
     "write_atomically",
@@ -68,6 +69,54 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path, *, ours: Callable[[str], bool]) -> Iterator[Path]:
+    """Give the path of an empty temporary folder beside `path`; with what was written there it becomes `path`.
+
+    A folder that has that name already is taken away, if all names in it are `ours`: what an earlier run wrote. The files
+    are flushed to the disk first. When the body fails, the temporary folder is removed and the old one stays.
+
+    Raises OutputError for a folder that holds anything else (before the body), a full disk, or no permission.
+    """
+    _check_ours(path, ours)
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    old = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.iterdir():
+            _flush(file)
+        _flush_folder(temporary)
+        _check_ours(path, ours)
+        if path.exists():
+            path.rename(old)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+        _flush_folder(path.parent)
+    except OSError as error:
+        if not _is_about(error, path.parent) and not _is_about(error, temporary):
+            raise
+        raise output_error(path, error) from error
+    finally:
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _check_ours(path: Path, ours: Callable[[str], bool]) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise OutputError(f"{path} was not written: it is not a folder. Choose another output folder, or move it away.")
+    foreign = next((file.name for file in path.iterdir() if not ours(file.name)), None) if path.exists() else None
+    if foreign is not None:
+        raise OutputError(
+            f"{path} was not written: the folder holds other files, such as {foreign}. "
+            "Choose another output folder, or move them away."
+        )
 
 
 def land(temporary: Path, path: Path) -> None:

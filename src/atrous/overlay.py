@@ -13,7 +13,7 @@ from atrous.errors import ConfigError, DataError
 from atrous.labels import VOID_COLOUR, Labels
 from atrous.regions import class_table, count_pixels
 
-__all__ = ["colourise", "error_map", "overlay", "side_by_side"]
+__all__ = ["class_legend", "colourise", "error_map", "overlay", "side_by_side"]
 
 Picture = NDArray[np.uint8]  # (H, W, 3), red, green, blue
 LabelMap = NDArray[np.integer]  # (H, W) class ids
@@ -80,6 +80,15 @@ def overlay(
     if outlines:
         cv2.copyTo(colours, _borders(label_map, max(1, int(scale / 2))) & (1 - void), picture)
     return np.concatenate([picture, _legend(picture, labels, class_table(label_map, labels))]) if legend else picture
+
+
+def class_legend(size: tuple[int, int], labels: Labels) -> Picture:
+    """A legend (h, W, 3) uint8 of all classes without shares, for a picture of `size` (height, width).
+
+    It is the same for every frame of a video, whose own legends would change with it.
+    """
+    rows = [{"class_id": number, "class_name": name, "share": None} for number, name in enumerate(labels.names)]
+    return _legend(np.broadcast_to(np.uint8(0), (*size, 3)), labels, rows)
 
 
 def error_map(
@@ -236,8 +245,10 @@ def _text_line(text: str, width: int, size: int) -> Picture:
     return np.asarray(sheet, np.uint8)
 
 
-def _percent(share: float) -> str:
+def _percent(share: float | None) -> str:
     """A share as a percentage that never reads 0 for what is there, nor 100 for what is not all."""
+    if share is None:
+        return ""
     percent = share * 100
     if percent < 0.1:
         return "<0.1%"

@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from atrous.errors import DataError
 from atrous.labels import Labels
 
-__all__ = ["Region", "class_table", "count_pixels", "find_regions", "polygons"]
+__all__ = ["REGION_FIELDS", "Region", "class_table", "count_pixels", "find_regions", "polygons"]
 
 BAND = 1 << 20  # pixels that are counted at once: numpy widens them to 8 bytes
+
+REGION_FIELDS = (
+    "class_id", "class_name", "area_pixels", "top", "left", "bottom", "right", "centroid_y", "centroid_x",
+)  # fmt: skip
+"""The columns of a region's row."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from atrous.version import __version__
 
 __all__ = ["StreamedSettings", "is_streamed", "segment_streamed"]
 
-LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
+LabelMap = NDArray[Any]  # uint8 or uint16
 
 STREAMED_PIXELS = MAX_PIXELS // 4  # from here on an image is read by windows where its format allows it
 OVERLAY_SIDE = 4096  # pixels of the longer side of a large image's overlay

@@ -1,13 +1,22 @@
-"""`atrous predict`: masks and overlays for files, folders and globs."""
+"""`atrous predict`: masks and overlays for images and videos: files, folders and globs."""
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from atrous.cli import console
 
+if TYPE_CHECKING:
+    from atrous.collection import InputFile
+    from atrous.footage import Progress, VideoSettings
+    from atrous.streamed import StreamedSettings
+
 __all__ = ["predict"]
+
+LIVE_SECONDS, QUIET_SECONDS = 0.2, 30.0  # between two lines on a video's progress, on a terminal and elsewhere
 
 
 def predict(
@@ -20,8 +29,16 @@ def predict(
     flip: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
     engine: str = "auto",
+    tile: str = "auto",
+    smooth: float = 0.0,
+    max_frames: int = 500_000,
+    max_minutes: float = 300.0,
 ) -> int:
-    """Segment images; a bad file is reported and the rest go on (exit code 1).
+    """Segment images and videos; a bad file is reported and the rest go on (exit code 1).
+
+    Of a video NAME.mp4 are written: NAME_overlay.mp4 (overlay; without sound), a folder NAME with a mask or polygons of
+    every frame, NAME.csv (table: the regions of all frames), NAME_frames.csv (time and class shares of every frame) and
+    NAME_video.json. Frame times are kept, and frames are upright. Videos need: pip install 'atrous[video]'
 
     Parameters
     ----------
@@ -41,22 +58,34 @@ def predict(
         auto, cpu, cuda, cuda:N or mps.
     engine:
         auto, torch, plain (the network as it is), onnxruntime or openvino.
+    tile:
+        auto (images that would take too much memory are computed by windows), off, or the windows' side in pixels.
+    smooth:
+        Smooth a video's classes over time: half-life in frames of a mean over frames, such as 3; 0 is off.
+    max_frames:
+        Refuse videos with more frames than this.
+    max_minutes:
+        Refuse videos that play longer than this.
     """
     from atrous.cli.evaluate import parse_scales
     from atrous.collection import find_images, predict_files
     from atrous.errors import ConfigError
     from atrous.prediction import load
+    from atrous.tiling import parse_tile
 
     if not inputs:
         raise ConfigError(
-            "no INPUT given; expected image files, folders or globs: atrous predict MODEL INPUT... --out DIR"
+            "no INPUT given; expected images, videos, folders or globs: atrous predict MODEL INPUT... --out DIR"
         )
     kinds = tuple(kind.strip() for kind in save.split(",") if kind.strip())
     files = find_images(inputs)
     views = {"scales": parse_scales(scales), "flip": flip}
-    loaded = load(model, device=device, engine=engine)
+    video = _video_settings(files, smooth=smooth, max_frames=max_frames, max_minutes=max_minutes)
+    loaded = load(model, device=device, engine=engine, tile=parse_tile(tile))
     done = failed = 0
-    for outcome in predict_files(loaded, files, out=out, save=kinds, **views):
+    for outcome in predict_files(
+        loaded, files, out=out, save=kinds, video=video, streamed=_streamed_settings(), **views
+    ):
         if outcome.error is None:
             done += 1
             for path in outcome.written:
@@ -65,9 +94,59 @@ def predict(
             failed += 1
             console.complain(outcome.error)
         if console.is_live():
-            console.status(f"{done + failed} of {len(files)} images")
+            console.status(f"{done + failed} of {len(files)} files")
     console.note(f"engine {loaded.engine.name} {loaded.engine.precision}: {loaded.engine.reason}")
     console.note(
-        f"{done} images segmented into {out}" + (f", {failed} failed (see {out / 'errors.jsonl'})" if failed else "")
+        f"{done} {'files' if any(file.is_video for file in files) else 'images'} segmented into {out}"
+        + (f", {failed} failed (see {out / 'errors.jsonl'})" if failed else "")
     )
     return 1 if failed else 0
+
+
+def _video_settings(
+    files: "Sequence[InputFile]", *, smooth: float, max_frames: int, max_minutes: float
+) -> "VideoSettings":
+    """Check the options about videos, and tell which files are some."""
+    from atrous.errors import ConfigError
+    from atrous.footage import VideoSettings
+    from atrous.video import Limits
+
+    if smooth < 0 or max_frames < 1 or not max_minutes > 0:
+        raise ConfigError(
+            f"--smooth {smooth:g} --max-frames {max_frames} --max-minutes {max_minutes:g}; expected a half-life of 0 (off) "
+            "or more frames, at least 1 frame and more than 0 minutes."
+        )
+    videos = [str(file.path) for file in files if file.is_video]
+    if videos:
+        shown = ", ".join(videos[:5]) + (", ..." if len(videos) > 5 else "")
+        console.note(f"{len(videos)} of {len(files)} inputs are videos: {shown}")
+    elif smooth:
+        console.note("--smooth is for videos, and there is none among the inputs")
+    last = 0.0
+
+    def progress(state: "Progress") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= (LIVE_SECONDS if console.is_live() else QUIET_SECONDS):
+            last = now
+            console.status(str(state))
+
+    limits = Limits(frames=max_frames, minutes=max_minutes)
+    return VideoSettings(smooth=smooth, limits=limits, say=console.note, progress=progress)
+
+
+def _streamed_settings() -> "StreamedSettings":
+    """Tell how far a large image has come, and how long it will still take."""
+    from atrous.streamed import StreamedSettings
+
+    begin = last = time.monotonic()
+
+    def progress(path: Path, share: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= (LIVE_SECONDS if console.is_live() else QUIET_SECONDS) and share > 0:
+            last = now
+            left = (now - begin) * (1 - share) / share
+            console.status(f"{path}: {share:.0%}, about {left / 60:.1f} minutes left")
+
+    return StreamedSettings(say=console.note, progress=progress)

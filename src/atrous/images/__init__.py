@@ -5,7 +5,7 @@ plain JPEG files to the same pixels in less time.
 """
 
 from atrous.images.faults import Fault, UnreadableError
-from atrous.images.masks import read_raw_mask, write_mask
+from atrous.images.masks import encode_mask, read_raw_mask, write_mask
 from atrous.images.opening import MAX_PIXELS
 from atrous.images.pictures import image_size, read_image, write_image
 
@@ -13,6 +13,7 @@ __all__ = [
     "MAX_PIXELS",
     "Fault",
     "UnreadableError",
+    "encode_mask",
     "image_size",
     "read_image",
     "read_raw_mask",

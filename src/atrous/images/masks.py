@@ -14,7 +14,7 @@ from atrous.images.opening import MAX_PIXELS, ORIENTATION_TAG, opened, orientati
 from atrous.images.pictures import sixteen_bit
 from atrous.labels import VOID_COLOUR, Labels, voc_palette
 
-__all__ = ["read_raw_mask", "write_mask"]
+__all__ = ["encode_mask", "read_raw_mask", "write_mask"]
 
 
 def read_raw_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -44,12 +44,20 @@ def read_raw_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
 
 
 def write_mask(path: Path, label_map: NDArray[np.integer[Any]], labels: Labels) -> None:
-    """Write a label map (H, W) of class numbers as palette PNG: index = class, in the colours of `labels`.
-
-    The ignore index is drawn in VOC's border colour. Above 256 values a 16-bit grey PNG is written. Nothing of the
-    picture's metadata (EXIF, GPS) is in the file.
+    """Write a label map (H, W) of class numbers as palette PNG: see `encode_mask`.
 
     Raises ValueError for a value that is neither a class nor the ignore index, OutputError when it cannot be written.
+    """
+    write_atomically(path, encode_mask(label_map, labels))
+
+
+def encode_mask(label_map: NDArray[np.integer[Any]], labels: Labels) -> bytes:
+    """A palette PNG of a label map (H, W) of class numbers: index = class, in the colours of `labels`.
+
+    The ignore index is drawn in VOC's border colour. Above 256 values it is a 16-bit grey PNG. Nothing of the
+    picture's metadata (EXIF, GPS) is in it.
+
+    Raises ValueError for a value that is neither a class nor the ignore index.
     """
     if label_map.ndim != 2:
         raise ValueError(f"a label map has the shape (H, W), not {label_map.shape}")
@@ -67,7 +75,7 @@ def write_mask(path: Path, label_map: NDArray[np.integer[Any]], labels: Labels) 
         image.putpalette([channel for colour in colours for channel in colour])
     buffer = BytesIO()
     image.save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _refuse_lossy(path: Path, image: ImageFile.ImageFile) -> None:
