@@ -88,6 +88,16 @@ class Head:
         return far + (-(-margin // self.factor) + 1 if self.is_plus else margin)
 
     @property
+    def bytes_per_position(self) -> int:
+        """About what a position of the high-level map takes: ASPP's branches and their concatenation, or the decoder."""
+        channels = cast("nn.Conv2d", self._aspp.project[0]).in_channels
+        decoder = 0
+        if self.is_plus:
+            joined = self.logits_layer.in_channels * 3 + self.low_channels
+            decoder = self.factor**2 * (2 * joined + self.logits_layer.in_channels)
+        return 4 * max(2 * channels, decoder)
+
+    @property
     def margin(self) -> int:
         """Positions of its own map that the layers after ASPP read around a piece."""
         return sum(reach for _, reach in self._layers)

@@ -35,7 +35,8 @@ labels that change."""
 SAMPLE = 1 << 22
 """Pixels from which squeeze-and-excite takes its means. An image of so many enters whole, of a larger one patches."""
 PATCH = 512  # pixels a side
-PIECE_BYTES = 160 << 20  # of the features that the head reads for one piece
+PIECE_BYTES = 400 << 20  # what the head may take for one piece
+LEAST_PIECE, MOST_PIECE = 16, 256  # positions a side; smaller ones read mostly what is around them
 
 
 class Stitched:
@@ -183,8 +184,11 @@ class Stitched:
 
     def _piece_side(self) -> int:
         """Positions of the high-level map a side that the head computes at a time."""
-        side = math.isqrt(PIECE_BYTES // (4 * self._high.shape[2])) - 2 * self.head.reach
-        return max(16, side)
+        own, around = self.head.bytes_per_position, 2 * 4 * self._high.shape[2]  # what is read is copied for each rate
+        side = MOST_PIECE
+        while side > LEAST_PIECE and own * side**2 + around * (side + 2 * self.head.reach) ** 2 > PIECE_BYTES:
+            side -= LEAST_PIECE
+        return side
 
     def _done(self) -> int:
         try:
