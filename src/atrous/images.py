@@ -146,18 +146,14 @@ def read_raw_mask(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
 
 
 def write_mask(path: Path, label_map: NDArray[np.integer[Any]], labels: Labels) -> None:
-    """Write a label map (H, W) of class numbers as palette PNG: see `encode_mask`.
-
-    Raises ValueError for a value that is neither a class nor the ignore index, OutputError when it cannot be written.
-    """
+    """Write what `encode_mask` gives. Raises ValueError for a value that is no class, OutputError for a full disk."""
     write_atomically(path, encode_mask(label_map, labels))
 
 
 def encode_mask(label_map: NDArray[np.integer[Any]], labels: Labels) -> bytes:
     """A palette PNG of a label map (H, W) of class numbers: index = class, in the colours of `labels`.
 
-    The ignore index is drawn in VOC's border colour. Above 256 values it is a 16-bit grey PNG. Nothing of the
-    picture's metadata (EXIF, GPS) is in it.
+    The ignore index is drawn in VOC's border colour. Above 256 values it is a 16-bit grey PNG. No metadata is in it.
 
     Raises ValueError for a value that is neither a class nor the ignore index.
     """
