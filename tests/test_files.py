@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from atrous.errors import OutputError
-from atrous.files import make_folder, replacing, sha256_of, write_atomically
+from atrous.files import make_folder, replacing, replacing_folder, sha256_of, write_atomically
 
 
 def test_new_file_holds_the_content_and_nothing_else_is_left(tmp_path):
@@ -128,3 +128,80 @@ def test_make_folder_makes_parents_and_accepts_an_existing_one(tmp_path):
 def test_sha256_of_a_known_content(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def is_ours(name):
+    return name.endswith(".png")
+
+
+def fill(path, *names):
+    with replacing_folder(path, ours=is_ours) as temporary:
+        for name in names:
+            (temporary / name).write_bytes(name.encode())
+
+
+def test_a_new_folder_appears_whole(tmp_path):
+    with replacing_folder(tmp_path / "frames", ours=is_ours) as temporary:
+        (temporary / "a.png").write_bytes(b"a")
+        assert not (tmp_path / "frames").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
+    assert (tmp_path / "frames" / "a.png").read_bytes() == b"a"
+
+
+def test_an_old_folder_of_ours_is_replaced(tmp_path):
+    fill(tmp_path / "frames", "a.png", "b.png")
+    fill(tmp_path / "frames", "c.png")
+    assert [path.name for path in tmp_path.rglob("*")] == ["frames", "c.png"]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_failing_body_leaves_the_old_folder(tmp_path, failure):
+    def fail():
+        with replacing_folder(tmp_path / "frames", ours=is_ours) as temporary:
+            (temporary / "b.png").write_bytes(b"b")
+            raise failure
+
+    fill(tmp_path / "frames", "a.png")
+    with pytest.raises(failure):
+        fail()
+    assert [path.name for path in tmp_path.rglob("*")] == ["frames", "a.png"]
+
+
+def test_a_folder_with_other_files_is_not_touched(tmp_path):
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "letter.txt").write_text("x")
+    with pytest.raises(OutputError, match=r"holds other files, such as letter.txt"):
+        fill(tmp_path / "frames", "a.png")
+    assert [path.name for path in tmp_path.rglob("*")] == ["frames", "letter.txt"]
+
+
+def test_a_file_that_came_meanwhile_is_not_lost(tmp_path):
+    def write():
+        with replacing_folder(tmp_path / "f", ours=is_ours) as temporary:
+            (temporary / "a.png").write_bytes(b"a")
+            (tmp_path / "f").mkdir()
+            (tmp_path / "f" / "letter.txt").write_text("x")
+
+    with pytest.raises(OutputError, match=r"letter.txt"):
+        write()
+    assert [path.name for path in tmp_path.rglob("*")] == ["f", "letter.txt"]
+
+
+def test_a_file_or_a_link_in_place_of_the_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        with pytest.raises(OutputError, match="not a folder"):
+            fill(tmp_path / name, "a.png")
+
+
+def test_a_full_disk_leaves_the_old_folder(tmp_path, monkeypatch):
+    fill(tmp_path / "frames", "a.png")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        fill(tmp_path / "frames", "b.png")
+    assert [path.name for path in tmp_path.rglob("*")] == ["frames", "a.png"]

@@ -6,7 +6,7 @@ from PIL import Image
 
 from atrous.errors import ConfigError, DataError
 from atrous.labels import CAMVID, VOID_COLOUR, Labels
-from atrous.overlay import colourise, error_map, overlay, side_by_side
+from atrous.overlay import class_legend, colourise, error_map, overlay, side_by_side
 from atrous.scenes import SCENE_LABELS, draw_scene
 
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared"
@@ -98,6 +98,16 @@ def test_the_legend_shows_present_classes_only():
     large = np.argwhere((legend == (250, 0, 0)).all(axis=2))[0]
     small = np.argwhere((legend == (250, 0, 250)).all(axis=2))[0]
     assert tuple(large) < tuple(small), "the largest class comes first"
+
+
+def test_the_legend_of_all_classes_is_as_wide_as_the_picture_and_names_each():
+    labels = Labels(names=("a", "b", "c"), palette=((250, 0, 0), (0, 250, 0), (0, 0, 250)))
+    legend = class_legend((100, 200), labels)
+    assert legend.shape[1:] == (200, 3)
+    shown = {tuple(colour) for colour in legend.reshape(-1, 3).tolist()}
+    assert set(labels.palette) <= shown
+    many = class_legend((100, 200), Labels.numbered(150))
+    assert len(many) < 400
 
 
 def test_the_legend_grows_with_the_image_and_stays_in_proportion():

@@ -36,9 +36,11 @@ def predict(
 ) -> int:
     """Segment images and videos; a bad file is reported and the rest go on (exit code 1).
 
-    Of a video NAME.mp4 are written: NAME_overlay.mp4 (overlay; without sound), a folder NAME with a mask or polygons of
-    every frame, NAME.csv (table: the regions of all frames), NAME_frames.csv (time and class shares of every frame) and
-    NAME_video.json. Frame times are kept, and frames are upright. Videos need: pip install 'atrous[video]'
+    Of a video NAME.mp4 are written: NAME_overlay.mp4 (overlay; without sound),
+    a folder NAME with every frame's mask or polygons, NAME.csv (table: the
+    regions of all frames), NAME_frames.csv (time and class shares of every
+    frame) and NAME_video.json (flicker and more). Frames are upright and keep
+    their times. Videos need: pip install 'atrous[video]'
 
     Parameters
     ----------

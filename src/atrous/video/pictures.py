@@ -69,9 +69,7 @@ class Pictures:
         self.size = upright_size(self._coded, self.matrix)
         self.notes: list[str] = []
         if not is_quarter:
-            self.notes.append(
-                f"its frames are turned by {first.rotation} degrees, which is left: only quarters are turned"
-            )
+            self.notes.append("its frames are to be turned by another angle than quarters, which is left")
         self.colours = "RGB or grey"
         self._source = self._matrix_of(first)
         if first.color_trc in _HDR:

@@ -32,6 +32,8 @@ BUFFER_BYTES = 1 << 20
 MOST_THREADS = 4  # more hold more frames in memory, and a network is slower than this
 PACKETS_PER_FRAME = 4
 """Packets that are read at most for every frame that may be: a small file can claim billions of empty ones."""
+WHOLE, SLACK_SECONDS = 0.9, 0.5
+"""A clip is whole with this share of what its header promises: sound may be longer, edits may cut frames off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +94,12 @@ class Clip:
 
     def __iter__(self) -> Iterator[Frame]:
         first: Fraction | None = None
+        time = end = Fraction(0)
+        number = -1
         for number, decoded in enumerate(self._frames):
             time, duration = self.clock.read(decoded)
             first = time if first is None else first
+            end = time + (duration or 0) - first
             if number >= self._limits.frames:
                 self._end(f"it has more than {self._limits.frames} frames", "--max-frames")
                 break
@@ -104,6 +109,8 @@ class Clip:
             self._damaged += decoded.is_corrupt
             self._resized += (decoded.width, decoded.height) != self._coded
             yield Frame(number, time, duration, self._pictures.rgb(decoded))
+        else:
+            self._compare_with_header(number + 1, float(end))
         self._conclude()
 
     def _decoded(self) -> Iterator[Any]:
@@ -141,6 +148,20 @@ class Clip:
         self.ended_early = True
         self.notes.append(f"{reason}, and the rest is left out; {option} takes more")
 
+    def _compare_with_header(self, frames: int, seconds: float) -> None:
+        """Readers that lose their way in a damaged file end without a word."""
+        promised = _seconds(self._container, self._stream)
+        if self._stream.frames > 0:
+            is_short, promise = frames < WHOLE * self._stream.frames, f"{self._stream.frames} frames"
+        else:
+            is_short = promised is not None and seconds < WHOLE * promised - SLACK_SECONDS
+            promise = f"{promised or 0:.1f} seconds"
+        if is_short and not self.ended_early:
+            self.ended_early = True
+            self.notes.append(
+                f"{frames} frames, {seconds:.1f} seconds, could be read, where its header promises {promise}"
+            )
+
     def _conclude(self) -> None:
         for count, text in (
             (self._bad_packets, "packets could not be decoded and were left out"),
@@ -170,7 +191,7 @@ def open_video(path: Path, *, limits: Limits | None = None) -> Iterator[Clip]:
         stream, notes = _stream_of(path, container)
         stream.thread_type = "AUTO"
         stream.thread_count = MOST_THREADS
-        stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+        stream.codec_context.options = {"max_pixels": str(_most_padded(limits))}
         _check_limits(path, container, stream, limits)
         try:
             clip = Clip(path, container, stream, limits)
@@ -211,7 +232,7 @@ def _opened(path: Path, limits: Limits, stack: ExitStack) -> Any:
         "format_whitelist": name,
         "codec_whitelist": CODECS.replace(" ", ","),
         "protocol_whitelist": "none",  # there is none of that name
-        "max_pixels": str(limits.pixels),
+        "max_pixels": str(_most_padded(limits)),
     }
     try:
         return stack.enter_context(
@@ -303,6 +324,11 @@ def _expected(container: Any, stream: Any) -> int | None:
         return stream.frames
     seconds, rate = _seconds(container, stream), stream.average_rate or stream.guessed_rate
     return round(seconds * rate) or None if seconds and rate else None
+
+
+def _most_padded(limits: Limits) -> int:
+    """The decoders' own bound, which counts the margins that they work with; frames are checked exactly besides."""
+    return 2 * limits.pixels + (1 << 20)
 
 
 def _aspect(stream: Any, *, turned: bool) -> Fraction:
