@@ -204,9 +204,27 @@ def test_palettes_are_colours_in_images_and_indices_in_masks(write_tiff, dtype):
 
 
 def test_masks_are_one_band_of_whole_numbers(write_tiff):
-    for pixels in (noise(3, 20, 30), noise(1, 20, 30, dtype="float32"), noise(1, 20, 30, dtype="int16")):
-        with pytest.raises(ImageError, match="one band of uint8 or uint16"):
+    here = slice(0, 20), slice(0, 30)
+    for pixels in (noise(2, 20, 30), noise(1, 20, 30, dtype="float32"), noise(3, 20, 30, dtype="uint16")):
+        with pytest.raises(ImageError, match="one band of whole numbers"):
             open_label_raster(write_tiff(pixels))
+    with pytest.raises(ImageError, match="JPEG compression"):
+        open_label_raster(write_tiff(noise(1, 20, 30), compress="jpeg"))
+    grey = np.repeat(noise(1, 20, 30), 3, axis=0)
+    for pixels in (grey, noise(1, 20, 30).astype("int32") * 200):
+        with open_label_raster(write_tiff(pixels)) as mask:
+            assert mask.bands == 1
+            assert mask.dtype == (np.uint8 if pixels is grey else np.uint16)
+            assert np.array_equal(mask.read(*here)[..., 0], pixels[0])
+            assert np.array_equal(mask.read(*here)[..., 0], read_raw_mask(mask.path))
+    grey[1, 4, 7] ^= 1
+    for pixels, message in (
+        (grey, "a colour mask: 3 bands that differ in rows 0 to 20, columns 0 to 30"),
+        (np.full((1, 20, 30), -9999, np.int16), "values from -9999 to -9999 in rows 0 to 20"),
+        (np.full((1, 20, 30), 65536, np.int32), "values from 65536"),
+    ):
+        with open_label_raster(write_tiff(pixels)) as mask, pytest.raises(ImageError, match=message):
+            mask.read(*here)
 
 
 def test_what_is_not_read_is_refused_by_name(write_tiff):
