@@ -6,6 +6,8 @@ import struct
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from atrous.errors import ImageError, MissingExtraError
+from atrous.errors import ImageError, MissingExtraError, OutputError
 from atrous.images import read_image, read_raw_mask
-from atrous.rasters import Georeference, count_not_finite, open_label_raster, open_raster, opening
+from atrous.labels import VOC
+from atrous.rasters import (
+    Georeference,
+    count_not_finite,
+    open_label_raster,
+    open_raster,
+    opening,
+    write_label_raster,
+)
 from atrous.rasters import gdal as gdal_module
 
 UTM = "EPSG:32633"
@@ -361,6 +371,20 @@ def test_no_file_beside_and_no_address_is_opened(write_tiff, tmp_path, canary):
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "image.tfw", "image.tif", "image.tif.aux.xml", "image.tif.msk",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a?b", b"zip!x", b"GTIFF_DIR:1:x", b"http:x", b"<VRTDataset", b"a\nb"])
+def test_odd_names(write_tiff, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = Path(os.fsdecode(name) + ".tif")
+    write_tiff(noise(1, 20, 30)).rename(path)
+    with open_label_raster(path) as raster:
+        assert np.array_equal(whole(raster)[..., 0], noise(1, 20, 30)[0])
+    Path(os.fsdecode(name)).mkdir()
+    place = {"size": (1, 1), "labels": VOC, "georeference": None}
+    with pytest.raises(OutputError, match="no such path") if name == b"\xff\xfe" else nullcontext():
+        write_label_raster(Path(os.fsdecode(name)) / "out.tif", [np.zeros((1, 1), np.uint8)], **place)
 
 
 def test_without_rasterio(write_tiff, monkeypatch):

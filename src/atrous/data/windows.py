@@ -27,7 +27,7 @@ WINDOW_SIDE = 1024
 """Pixels; a whole number of the usual tiles (256, 512), so that no tile is decoded for two windows."""
 
 GAP = WINDOW_SIDE
-"""Pixels between val and train: half of what a network with these windows sees could not be any further away."""
+"""Pixels between val and train, at least."""
 
 WHOLE_IMAGES = 5
 """So many large images are split as whole images, a fifth of them for val; fewer are parted into blocks."""
@@ -73,7 +73,8 @@ def cut_large(
         name: tuple(part for sample in samples for part in windows.get(sample.name, (sample,)))
         for name, samples in splits.items()
     }
-    return Cut(splits=cut, note=_note(large, sum(map(len, windows.values())), void))
+    note = _note(large, sum(map(len, windows.values())), void, in_blocks=in_blocks)
+    return Cut(splits=cut, note=note)
 
 
 def leave_gap(train: Sequence[Sample], val: Sequence[Sample]) -> tuple[tuple[Sample, ...], str]:
@@ -167,12 +168,13 @@ def _is_void(sample: Sample, labels: Labels, class_map: dict[int, int]) -> bool:
         return False  # a check lists it
 
 
-def _note(large: list[tuple[Sample, tuple[int, int]]], windows: int, void: int) -> str:
+def _note(large: list[tuple[Sample, tuple[int, int]]], windows: int, void: int, *, in_blocks: bool) -> str:
     sample, (height, width) = large[0]
     what = f"{len(large)} images have" if len(large) > 1 else "1 image has"
     shown = f"{sample.image.name}: {height}x{width}" + (", ..." if large[1:] else "")
     return (
         f"Windows: {what} a side of more than {LARGE_SIDE} pixels ({shown}), so {windows} windows of about "
         f"{WINDOW_SIDE}x{WINDOW_SIDE} count as images and are read alone"
+        + (", in blocks that stay whole" if in_blocks else "")
         + (f"; {void} more whose mask is all void are left out." if void else ".")
     )

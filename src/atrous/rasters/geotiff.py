@@ -34,8 +34,6 @@ class TiffRaster:
         self._is_label_map = is_label_map
         self._lock = threading.Lock()  # GDAL's datasets are not for two threads at once
         self._rasterio = rasterio_for(path, "is read by")
-        if path.absolute().as_posix().startswith("/vsi"):
-            raise unreadable(path, "a path that GDAL takes for its own", "another folder", "Move the file.")
         with self._told("its header"), gdal():
             self._file = open_tiff(path)
         try:

@@ -6,7 +6,7 @@ import numpy as np
 
 from atrous.errors import MissingExtraError
 from atrous.images import MAX_PIXELS, image_size, read_image, read_raw_mask
-from atrous.rasters.gdal import has_rasterio
+from atrous.rasters.gdal import has_rasterio, takes_path
 from atrous.rasters.geotiff import TiffRaster
 from atrous.rasters.raster import MemoryRaster, Raster
 from atrous.rasters.tiff_header import read_tiff_header
@@ -46,7 +46,7 @@ def open_label_raster(path: Path, *, max_pixels: int = MAX_PIXELS) -> Raster:
 def is_windowed(path: Path) -> bool:
     """Whether a window of the file can be read without the rest: a plain TIFF, where rasterio is installed."""
     header = read_tiff_header(path)
-    return header is not None and header.is_plain and has_rasterio()
+    return header is not None and header.is_plain and takes_path(path) and has_rasterio()
 
 
 def _is_windowed(path: Path, max_pixels: int) -> bool:
