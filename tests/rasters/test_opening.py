@@ -6,6 +6,8 @@ import struct
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from atrous.errors import ImageError, MissingExtraError
+from atrous.errors import ImageError, MissingExtraError, OutputError
 from atrous.images import read_image, read_raw_mask
-from atrous.rasters import Georeference, count_not_finite, open_label_raster, open_raster, opening
+from atrous.labels import VOC
+from atrous.rasters import (
+    Georeference,
+    count_not_finite,
+    open_label_raster,
+    open_raster,
+    opening,
+    write_label_raster,
+)
 from atrous.rasters import gdal as gdal_module
 
 UTM = "EPSG:32633"
@@ -204,9 +214,27 @@ def test_palettes_are_colours_in_images_and_indices_in_masks(write_tiff, dtype):
 
 
 def test_masks_are_one_band_of_whole_numbers(write_tiff):
-    for pixels in (noise(3, 20, 30), noise(1, 20, 30, dtype="float32"), noise(1, 20, 30, dtype="int16")):
-        with pytest.raises(ImageError, match="one band of uint8 or uint16"):
+    here = slice(0, 20), slice(0, 30)
+    for pixels in (noise(2, 20, 30), noise(1, 20, 30, dtype="float32"), noise(3, 20, 30, dtype="uint16")):
+        with pytest.raises(ImageError, match="one band of whole numbers"):
             open_label_raster(write_tiff(pixels))
+    with pytest.raises(ImageError, match="JPEG compression"):
+        open_label_raster(write_tiff(noise(1, 20, 30), compress="jpeg"))
+    grey = np.repeat(noise(1, 20, 30), 3, axis=0)
+    for pixels in (grey, noise(1, 20, 30).astype("int32") * 200):
+        with open_label_raster(write_tiff(pixels)) as mask:
+            assert mask.bands == 1
+            assert mask.dtype == (np.uint8 if pixels is grey else np.uint16)
+            assert np.array_equal(mask.read(*here)[..., 0], pixels[0])
+            assert np.array_equal(mask.read(*here)[..., 0], read_raw_mask(mask.path))
+    grey[1, 4, 7] ^= 1
+    for pixels, message in (
+        (grey, "a colour mask: 3 bands that differ in rows 0 to 20, columns 0 to 30"),
+        (np.full((1, 20, 30), -9999, np.int16), "values from -9999 to -9999 in rows 0 to 20"),
+        (np.full((1, 20, 30), 65536, np.int32), "values from 65536"),
+    ):
+        with open_label_raster(write_tiff(pixels)) as mask, pytest.raises(ImageError, match=message):
+            mask.read(*here)
 
 
 def test_what_is_not_read_is_refused_by_name(write_tiff):
@@ -343,6 +371,20 @@ def test_no_file_beside_and_no_address_is_opened(write_tiff, tmp_path, canary):
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "image.tfw", "image.tif", "image.tif.aux.xml", "image.tif.msk",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a?b", b"zip!x", b"GTIFF_DIR:1:x", b"http:x", b"<VRTDataset", b"a\nb"])
+def test_odd_names(write_tiff, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = Path(os.fsdecode(name) + ".tif")
+    write_tiff(noise(1, 20, 30)).rename(path)
+    with open_label_raster(path) as raster:
+        assert np.array_equal(whole(raster)[..., 0], noise(1, 20, 30)[0])
+    Path(os.fsdecode(name)).mkdir()
+    place = {"size": (1, 1), "labels": VOC, "georeference": None}
+    with pytest.raises(OutputError, match="no such path") if name == b"\xff\xfe" else nullcontext():
+        write_label_raster(Path(os.fsdecode(name)) / "out.tif", [np.zeros((1, 1), np.uint8)], **place)
 
 
 def test_without_rasterio(write_tiff, monkeypatch):

@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atrous.data.masks import class_numbers, expected_values, foreign_values
+from atrous.data.reading import file_sizes, read_pixels, read_values
 from atrous.data.samples import Dataset, Sample
 from atrous.errors import ImageError
-from atrous.images import UnreadableError, read_image, read_raw_mask
+from atrous.images import UnreadableError
 
 __all__ = ["AuditResult", "Finding", "SplitSummary", "audit"]
 
@@ -131,6 +132,7 @@ def audit(dataset: Dataset, *, workers: int = _WORKERS) -> AuditResult:
             splits[name] = tally.summary()
     findings.extend(_absent_classes(dataset, splits))
     findings.extend(_shared_groups(dataset))
+    findings = dict.fromkeys(findings)  # windows of one file share its faults
     return AuditResult(dataset=dataset, findings=tuple(sorted(findings, key=lambda item: item.code)), splits=splits)
 
 
@@ -185,8 +187,10 @@ def _readings(pool: ThreadPoolExecutor, dataset: Dataset, samples: Sequence[Samp
 
 def _read(dataset: Dataset, sample: Sample) -> _Reading:
     reading = _Reading(has_mask=sample.mask is not None)
+    if sample.window is not None and not _fits(dataset, sample, reading):
+        return reading
     try:
-        image = read_image(sample.image)
+        image = read_pixels(sample.image, sample.window)
         reading.size = (image.shape[0], image.shape[1])
         del image
     except ImageError as error:
@@ -194,22 +198,37 @@ def _read(dataset: Dataset, sample: Sample) -> _Reading:
     if sample.mask is None:
         return reading
     try:
-        raw = read_raw_mask(sample.mask)
+        raw = read_values(sample.mask, sample.window)
     except ImageError as error:
         reading.findings.append(_unreadable("D003", dataset, sample.mask, error))
         return reading
     if reading.size is not None and raw.shape != reading.size:
         reading.findings.append(_sizes_differ(dataset, sample, sample.mask, reading.size, raw.shape))
-    _count(dataset, sample.mask, raw, reading)
+    _count(dataset, sample, sample.mask, raw, reading)
     return reading
 
 
-def _count(dataset: Dataset, mask: Path, raw: NDArray[np.uint8 | np.uint16], reading: _Reading) -> None:
+def _fits(dataset: Dataset, sample: Sample, reading: _Reading) -> bool:
+    """Whether the whole files, of which a window is to be read, are of one size; else lists the fault."""
+    if sample.mask is None:
+        return True
+    try:
+        image_size, mask_size = file_sizes(sample.image, sample.mask)
+    except ImageError:
+        return True  # reading them tells which
+    if image_size != mask_size:
+        reading.findings.append(_sizes_differ(dataset, sample, sample.mask, image_size, mask_size))
+    return image_size == mask_size
+
+
+def _count(
+    dataset: Dataset, sample: Sample, mask: Path, raw: NDArray[np.uint8] | NDArray[np.uint16], reading: _Reading
+) -> None:
     """Count the classes of one raw mask (H, W), or list its foreign values."""
     labels = dataset.labels
     numbers = class_numbers(raw, labels=labels, class_map=dataset.class_map)
     if numbers is None:
-        for value in foreign_values(raw, labels=labels, class_map=dataset.class_map):
+        for value in foreign_values(raw, labels=labels, class_map=dataset.class_map, window=sample.window):
             reading.findings.append(
                 Finding(
                     code="D005",
@@ -230,7 +249,7 @@ def _count(dataset: Dataset, mask: Path, raw: NDArray[np.uint8 | np.uint16], rea
                 code="D006",
                 severity="warning",
                 file=_relative(dataset, mask),
-                found=f"all {raw.size} pixels are void",
+                found=f"all {raw.size} pixels{' of a window' if sample.window else ''} are void",
                 expected="some pixels with a class",
                 fix="Label the image, or leave it out: nothing can be learned or measured on it.",
             )

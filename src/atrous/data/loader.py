@@ -20,9 +20,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from atrous.data.masks import read_mask
 from atrous.data.rare import RareClasses
+from atrous.data.reading import file_sizes, read_pixels
 from atrous.data.samples import Dataset, Sample
 from atrous.errors import AtrousError, DataError, TrainingError
-from atrous.images import read_image
 from atrous.memory import available_memory
 from atrous.preprocessing import Preprocessing
 from atrous.transforms import Augmentation, View, draw_view, finish_view, paste_class, warp_view
@@ -78,21 +78,27 @@ class Batch:
 
 
 def read_pair(sample: Sample, dataset: Dataset) -> Pair:
-    """Read image (H, W, 3) uint8 and mask (H, W).
+    """Read image (H, W, 3) uint8 and mask (H, W): all of them, or the sample's window alone.
 
     Raises:
         DataError: a file is missing or unreadable, the mask has other values than classes, or the sizes differ.
     """
     if sample.mask is None:
         raise DataError(f"{sample.image}: has no mask. Run `atrous check {dataset.root}` to list every such file.")
-    image = read_image(sample.image)
-    mask = read_mask(sample.mask, labels=dataset.labels, class_map=dataset.class_map)
-    if image.shape[:2] != mask.shape:
+    if sample.window is not None:
+        _check_sizes(sample.mask, *file_sizes(sample.image, sample.mask), dataset)
+    image = read_pixels(sample.image, sample.window)
+    mask = read_mask(sample.mask, labels=dataset.labels, class_map=dataset.class_map, window=sample.window)
+    _check_sizes(sample.mask, (image.shape[0], image.shape[1]), (mask.shape[0], mask.shape[1]), dataset)
+    return image, mask
+
+
+def _check_sizes(path: Path, image: tuple[int, int], mask: tuple[int, int], dataset: Dataset) -> None:
+    if image != mask:
         raise DataError(
-            f"{sample.mask}: mask is {mask.shape[0]}x{mask.shape[1]} but its image {image.shape[0]}x{image.shape[1]} "
+            f"{path}: mask is {mask[0]}x{mask[1]} but its image {image[0]}x{image[1]} "
             f"(height x width); they must be equal. Run `atrous check {dataset.root}` to list every such file."
         )
-    return image, mask
 
 
 class TrainingData(Protocol):

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atrous.data.reading import Window, read_values
 from atrous.errors import DataError
-from atrous.images import read_raw_mask
 from atrous.labels import Labels
 
-__all__ = ["ForeignValue", "class_numbers", "expected_values", "foreign_values", "ranges", "read_mask"]
+__all__ = ["ForeignValue", "class_numbers", "expected_values", "foreign_values", "is_all_void", "ranges", "read_mask"]
 
 RawMask = NDArray[np.uint8 | np.uint16]
 
@@ -30,19 +30,21 @@ class ForeignValue:
         return f"value {self.value} in {self.pixels} pixels, first at (y={self.first[0]}, x={self.first[1]})"
 
 
-def read_mask(path: Path, *, labels: Labels, class_map: Mapping[int, int]) -> RawMask:
-    """Read a mask as class numbers: (H, W) uint8, uint16 above 255 classes. Void is `labels.ignore_index`.
+def read_mask(path: Path, *, labels: Labels, class_map: Mapping[int, int], window: Window | None = None) -> RawMask:
+    """Read a mask, or a window of it, as class numbers: (H, W) uint8, uint16 above 255 classes.
+
+    Void is `labels.ignore_index`.
 
     `class_map` gives the class or the ignore index for raw values; other raw values stand for themselves.
 
     Raises ImageError for a file that is no mask, DataError for values that are neither mapped, nor a class, nor the
     ignore index.
     """
-    raw = read_raw_mask(path)
+    raw = read_values(path, window)
     mapped = class_numbers(raw, labels=labels, class_map=class_map)
     if mapped is not None:
         return mapped
-    foreign = foreign_values(raw, labels=labels, class_map=class_map)
+    foreign = foreign_values(raw, labels=labels, class_map=class_map, window=window)
     listed = "; ".join(str(value) for value in foreign[:5]) + (f"; {len(foreign) - 5} more" if foreign[5:] else "")
     raise DataError(
         f"{path}: {listed}; expected {expected_values(labels, class_map)}. "
@@ -68,14 +70,26 @@ def class_numbers(raw: RawMask, *, labels: Labels, class_map: Mapping[int, int])
     return table.numbers[raw]
 
 
-def foreign_values(raw: RawMask, *, labels: Labels, class_map: Mapping[int, int]) -> tuple[ForeignValue, ...]:
-    """List the values of a raw mask (H, W) that have no class, the smallest first."""
+def is_all_void(raw: RawMask, *, labels: Labels, class_map: Mapping[int, int]) -> bool:
+    """Whether every pixel of a raw mask (H, W) is void; a value without a class is not."""
+    numbers = class_numbers(raw, labels=labels, class_map=class_map)
+    return numbers is not None and bool((numbers == labels.ignore_index).all())
+
+
+def foreign_values(
+    raw: RawMask, *, labels: Labels, class_map: Mapping[int, int], window: Window | None = None
+) -> tuple[ForeignValue, ...]:
+    """List the values of a raw mask (H, W) that have no class, the smallest first.
+
+    `window` is where it lies in the whole mask, in which places are told.
+    """
     table = _table(labels.num_classes, labels.ignore_index, tuple(sorted(class_map.items())), raw.dtype == np.uint8)
     counts = np.bincount(raw.ravel(), minlength=table.foreign.size)
     found: list[ForeignValue] = []
     for value in np.flatnonzero((counts > 0) & (table.foreign > 0)).tolist():
         y, x = divmod(int(np.argmax(raw.ravel() == value)), raw.shape[1])
-        found.append(ForeignValue(value=value, pixels=int(counts[value]), first=(y, x)))
+        first = (y, x) if window is None else (window[0] + y, window[2] + x)
+        found.append(ForeignValue(value=value, pixels=int(counts[value]), first=first))
     return tuple(found)
 
 

@@ -16,13 +16,15 @@ class Sample:
 
     `name` is unique in the data set and stable across machines (a relative path without suffix, with `/`): randomness
     and splits are keyed by it. `group` names what must not be parted between splits (a sequence, a patient); by default
-    the sample itself.
+    the sample itself. `window` is the part of a large image that is meant, and of its mask: first row, row after the
+    last, first column, column after the last; None for all of it.
     """
 
     name: str
     image: Path
     mask: Path | None
     group: str
+    window: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

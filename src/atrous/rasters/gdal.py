@@ -14,7 +14,7 @@ from typing import Any
 
 from atrous.errors import MissingExtraError
 
-__all__ = ["gdal", "has_rasterio", "open_tiff", "rasterio_for"]
+__all__ = ["gdal", "has_rasterio", "open_tiff", "rasterio_for", "takes_path"]
 
 _DRIVER = "GTiff"
 CACHE_BYTES = 64 * 2**20  # of decoded blocks, for all open files of the process
@@ -52,6 +52,16 @@ def rasterio_for(path: Path, purpose: str) -> Any:
         raise MissingExtraError(
             f"{path}: {purpose} rasterio, which is not installed; expected it. Run: pip install 'atrous[geo]'"
         ) from error
+
+
+def takes_path(path: Path) -> bool:
+    """Whether GDAL opens the file that a path names: it wants UTF-8, and has its own meaning for /vsi..."""
+    absolute = path.absolute().as_posix()
+    try:
+        absolute.encode()
+    except UnicodeEncodeError:
+        return False
+    return not absolute.startswith("/vsi")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ MAX_BLOCK_BYTES = 128 * 2**20
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 _LABEL_DTYPES = ("uint8", "uint16")
+_LOSSY = ("jpeg", "webp", "jpeg2000")
 _RESTORE = "Restore it from its source."
 
 
@@ -30,15 +31,14 @@ class TiffRaster:
 
     def __init__(self, path: Path, *, is_label_map: bool) -> None:
         self.path = path
+        self._is_label_map = is_label_map
         self._lock = threading.Lock()  # GDAL's datasets are not for two threads at once
         self._rasterio = rasterio_for(path, "is read by")
-        if path.absolute().as_posix().startswith("/vsi"):
-            raise unreadable(path, "a path that GDAL takes for its own", "another folder", "Move the file.")
         with self._told("its header"), gdal():
             self._file = open_tiff(path)
         try:
             with self._told("its header"), gdal():
-                self._describe(is_label_map)
+                self._describe()
         except BaseException:
             self._file.close()
             raise
@@ -49,6 +49,8 @@ class TiffRaster:
         pixels = self._stored(self._indexes, rows, columns)
         if self._palette is not None:
             return self._palette[pixels[0]]
+        if self._is_label_map:
+            pixels = self._as_labels(pixels, rows, columns)
         return np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
 
     def void(self, rows: slice, columns: slice) -> NDArray[np.bool_] | None:
@@ -74,7 +76,7 @@ class TiffRaster:
         with self._lock, gdal():
             self._file.close()
 
-    def _describe(self, is_label_map: bool) -> None:
+    def _describe(self) -> None:
         file = self._file
         interpretation = self._rasterio.enums.ColorInterp
         alphas = [
@@ -82,14 +84,18 @@ class TiffRaster:
         ]
         self._alpha: int | None = alphas[0] if alphas else None
         self._indexes = [index for index in file.indexes if index not in alphas]
-        self._check(is_label_map)
+        self._check()
         flags = self._rasterio.enums.MaskFlags
         mask_flags = file.mask_flag_enums[0]
         self._has_mask: bool = flags.per_dataset in mask_flags and flags.alpha not in mask_flags
-        self._palette = None if is_label_map else self._read_palette()
+        self._palette = None if self._is_label_map else self._read_palette()
+        stored = file.dtypes[0]
         self.size: tuple[int, int] = (file.height, file.width)
         self.bands: int = len(self._indexes) if self._palette is None else 3
-        self.dtype: np.dtype[Any] = np.dtype(file.dtypes[0] if self._palette is None else np.uint8)
+        if self._is_label_map:
+            stored = stored if stored in _LABEL_DTYPES else "uint16"
+            self.bands = 1
+        self.dtype: np.dtype[Any] = np.dtype(stored if self._palette is None else np.uint8)
         self.nodata: float | None = None if file.nodata is None else float(file.nodata)
         a, b, c, d, e, f = map(float, file.transform[:6])
         transform = (a, b, c, d, e, f)
@@ -98,18 +104,13 @@ class TiffRaster:
         if crs is not None or transform != _IDENTITY:
             self.georeference = Georeference(crs=crs, transform=transform)
 
-    def _check(self, is_label_map: bool) -> None:
+    def _check(self) -> None:
         """Refuse what is not read, before any pixel is."""
         file = self._file
         bands = len(self._indexes)
         dtype = file.dtypes[0]
-        if is_label_map and (bands != 1 or dtype not in _LABEL_DTYPES):
-            raise unreadable(
-                self.path,
-                f"{bands} band{'s'[: bands != 1]} of {dtype}",
-                "one band of uint8 or uint16 whose values are class numbers",
-                "Convert it, e.g. with gdal_translate -b 1 -ot Byte.",
-            )
+        if self._is_label_map:
+            self._check_label_map(bands, dtype)
         if dtype not in _DTYPES:
             raise unreadable(
                 self.path, f"values of {dtype}", f"one of {', '.join(_DTYPES)}", "Convert it with gdal_translate -ot."
@@ -128,6 +129,38 @@ class TiffRaster:
                 "Write it anew in tiles: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE -co BIGTIFF=IF_SAFER IN OUT",
             )
 
+    def _check_label_map(self, bands: int, dtype: str) -> None:
+        file = self._file
+        expected = "one band of whole numbers, the class numbers, without lossy compression"
+        is_grey_as_rgb = bands == 3 and dtype == "uint8"
+        if not (bands == 1 or is_grey_as_rgb) or "int" not in dtype or "complex" in dtype:
+            found = f"{bands} band{'s'[: bands != 1]} of {dtype}"
+            raise unreadable(self.path, found, expected, "Convert it, e.g. with gdal_translate -b 1 -ot Byte.")
+        if file.compression is not None and file.compression.name.lower() in _LOSSY:
+            found = f"{file.compression.name.upper()} compression, which invents values that are no classes"
+            raise unreadable(self.path, found, expected, "Export it again from its source, e.g. with COMPRESS=DEFLATE.")
+
+    def _as_labels(self, values: NDArray[Any], rows: slice, columns: slice) -> NDArray[Any]:
+        """One band (1, h, w) in the raster's dtype."""
+        if len(values) > 1 and (values[0] != values).any():
+            raise unreadable(
+                self.path,
+                f"a colour mask: {values.shape[0]} bands that differ in {_place(rows, columns)}",
+                "one band whose values are class numbers",
+                "Convert its colours to class numbers.",
+            )
+        values = values[:1]
+        if values.dtype == self.dtype:
+            return values
+        if values.size and (values.min() < 0 or values.max() > np.iinfo(np.uint16).max):
+            raise unreadable(
+                self.path,
+                f"values from {values.min()} to {values.max()} in {_place(rows, columns)}",
+                "class numbers from 0 to 65535",
+                "Give other values (nodata too) a number in this range, and name it in a data.yaml's `classes:`.",
+            )
+        return values.astype(self.dtype)
+
     def _read_palette(self) -> NDArray[np.uint8] | None:
         """(256 or 65536, 3) uint8: the colours of a file with a palette; black beyond them."""
         file = self._file
@@ -144,8 +177,7 @@ class TiffRaster:
         if height == 0 or width == 0:
             return np.empty((len(indexes), height, width), np.uint8 if of_mask else self._file.dtypes[0])
         window = self._rasterio.windows.Window(columns.start, rows.start, width, height)
-        place = f"rows {rows.start} to {rows.stop}, columns {columns.start} to {columns.stop}"
-        with self._lock, self._told(place), gdal():
+        with self._lock, self._told(_place(rows, columns)), gdal():
             read = self._file.read_masks if of_mask else self._file.read
             return read(indexes, window=window)
 
@@ -165,3 +197,7 @@ class TiffRaster:
             raise unreadable(
                 self.path, f"damaged or missing TIFF data in {place} ({reason})", "a whole TIFF file", _RESTORE
             ) from error
+
+
+def _place(rows: slice, columns: slice) -> str:
+    return f"rows {rows.start} to {rows.stop}, columns {columns.start} to {columns.stop}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from atrous.errors import OutputError
 from atrous.files import replacing
 from atrous.labels import VOID_COLOUR, Colour, Labels, voc_palette
-from atrous.rasters.gdal import gdal, open_tiff, rasterio_for
+from atrous.rasters.gdal import gdal, open_tiff, rasterio_for, takes_path
 from atrous.rasters.georeference import Georeference
 from atrous.rasters.png import MAX_PNG_SIDE, write_png
 
@@ -48,6 +48,8 @@ def write_label_raster(
     match path.suffix.lower():
         case ".tif" | ".tiff":
             rasterio = rasterio_for(path, "is written by")
+            if not takes_path(path.parent):
+                raise OutputError(f"{path} was not written: GDAL takes no such path; choose another output folder.")
             with replacing(path) as temporary:
                 _write_tiff(rasterio, path, temporary, rows, size=size, labels=labels, georeference=georeference)
         case ".png":

@@ -10,6 +10,7 @@ from atrous.data.layouts.listing import Tree
 from atrous.data.layouts.pairing import Pairing
 from atrous.data.samples import SPLITS, Dataset, Sample
 from atrous.data.split import natural_key, sequence_groups, split_by_group
+from atrous.data.windows import cut_large, leave_gap
 from atrous.errors import DataError
 
 __all__ = ["Part", "SplitRule", "assemble", "example_names"]
@@ -75,13 +76,17 @@ def assemble(
             "Rename the masks, or name the folders in a data.yaml."
         )
     told = [f"Layout: {layout}, because {reason}."]
-    split_note = ""
-    if "train" in splits and "val" not in splits:
+    split_note = gap_note = ""
+    parts_train = "train" in splits and "val" not in splits
+    cut = cut_large(splits, labels=classes.labels, class_map=classes.class_map, parts_train=parts_train)
+    splits = cut.splits
+    if parts_train:
         train, val, split_note = split_by_group(splits["train"], val_share=rule.val_share, seed=rule.seed)
+        train, gap_note = leave_gap(train, val)
         splits = {"train": train, "val": val, **{name: splits[name] for name in splits if name != "train"}}
         splits = {name: samples for name, samples in splits.items() if samples}
     told.append("Pairs: " + ", ".join(_counted(name, samples) for name, samples in splits.items()) + ".")
-    told.extend([*classes.notes, *notes, *filter(None, (group_note, split_note))])
+    told.extend([*classes.notes, *notes, *filter(None, (group_note, cut.note, split_note, gap_note))])
     unpaired = tuple(path for part in parts.values() for path in part.unpaired)
     told.extend(_left_out(unpaired, tree))
     return Dataset(

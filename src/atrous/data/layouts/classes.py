@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from atrous.data.masks import ranges
+from atrous.data.reading import values_by_piece
 from atrous.errors import DataError, ImageError
-from atrous.images import read_raw_mask
 from atrous.labels import Labels
 
 __all__ = ["Classes", "MaskValues", "classes_from_masks", "read_names", "scan_masks", "summary"]
@@ -57,10 +57,15 @@ def scan_masks(masks: Sequence[Path], *, limit: int = _SCAN_LIMIT) -> MaskValues
     faults: list[ImageError] = []
     for path in picked:
         try:
-            found.update(np.flatnonzero(np.bincount(read_raw_mask(path).ravel())).tolist())
+            found.update(_values(path))
         except ImageError as error:
             faults.append(error)
     return MaskValues(masks=found, total=len(masks), scanned=len(picked), faults=tuple(faults))
+
+
+def _values(path: Path) -> set[int]:
+    """The values that a mask holds."""
+    return {value for piece in values_by_piece(path) for value in np.flatnonzero(np.bincount(piece.ravel())).tolist()}
 
 
 def read_names(root: Path) -> tuple[tuple[str, ...], Path] | None:
