@@ -154,7 +154,6 @@ def encode_mask(label_map: NDArray[np.integer[Any]], labels: Labels) -> bytes:
     """A palette PNG of a label map (H, W) of class numbers: index = class, in the colours of `labels`.
 
     The ignore index is drawn in VOC's border colour. Above 256 values it is a 16-bit grey PNG. No metadata is in it.
-
     Raises ValueError for a value that is neither a class nor the ignore index.
     """
     if label_map.ndim != 2:
