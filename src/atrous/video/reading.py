@@ -81,6 +81,12 @@ class Clip:
         """Width by height of one pixel."""
 
     def __iter__(self) -> Iterator[Frame]:
+        try:
+            yield from self._read()
+        except MemoryError as error:
+            raise _too_large(self.path) from error
+
+    def _read(self) -> Iterator[Frame]:
         first: Fraction | None = None
         time = end = Fraction(0)
         number = -1
@@ -96,10 +102,19 @@ class Clip:
                 break
             self._damaged += decoded.is_corrupt
             self._resized += (decoded.width, decoded.height) != self._coded
-            yield Frame(number, time, duration, self._pictures.rgb(decoded))
+            yield Frame(number, time, duration, self._rgb(number, decoded))
         else:
             self._compare_with_header(number + 1, float(end))
         self._conclude()
+
+    def _rgb(self, number: int, decoded: Any) -> NDArray[np.uint8]:
+        try:
+            return self._pictures.rgb(decoded)
+        except MemoryError:
+            raise
+        except Exception as error:  # a pixel format that nothing converts
+            found = f"frame {number} ({decoded.format.name}) cannot be made RGB ({words_of(error)})"
+            raise refused(self.path, found, "a usual pixel format", "Convert it: ffmpeg -i INPUT OUTPUT.mp4") from error
 
     def _decoded(self) -> Iterator[Any]:
         """Frames as FFmpeg gives them. Packets that cannot be decoded are left out; a file that breaks off ends there."""
@@ -108,8 +123,6 @@ class Clip:
         while self._packets < most:
             try:
                 packet = next(packets, None)
-            except MemoryError:
-                raise
             except Exception as error:  # FFmpeg's own tree of errors, and what Python makes of damaged text
                 self._broken(f"the file cannot be read further ({words_of(error)})")
                 return
@@ -118,8 +131,6 @@ class Clip:
             self._packets += 1
             try:
                 frames = packet.decode()
-            except MemoryError:
-                raise
             except Exception as error:
                 self._bad_packets += packet.size > 0  # the empty one at the end only asks for the rest
                 if self._bad_packets == 1:
@@ -184,7 +195,7 @@ def open_video(path: Path, *, limits: Limits | None = None) -> Iterator[Clip]:
         try:
             clip = Clip(path, container, stream, limits)
         except MemoryError as error:
-            raise refused(path, "too large for this machine's memory", "smaller frames", "Scale it down.") from error
+            raise _too_large(path) from error
         clip.notes[:0] = notes
         yield clip
 
@@ -208,6 +219,10 @@ def _aspect(stream: Any, *, turned: bool) -> Fraction:
     if not Fraction(1, 10) <= aspect <= 10:  # nonsense
         return Fraction(1)
     return 1 / aspect if turned else aspect
+
+
+def _too_large(path: Path) -> VideoError:
+    return refused(path, "too large for this machine's memory", "smaller frames", "Scale it down.")
 
 
 def _because(notes: list[str]) -> str:
