@@ -29,7 +29,7 @@ from atrous.video.timing import Clock
 
 __all__ = ["Clip", "Frame", "Limits", "expected_frames", "open_video"]
 
-MOST_THREADS = 4  # more hold more frames in memory, and a network is slower than this
+MOST_THREADS = 4  # of the decoder
 PACKETS_PER_FRAME = 4
 """Packets that are read at most for every frame that may be: a small file can claim billions of empty ones."""
 WHOLE, SLACK_SECONDS = 0.9, 0.5
@@ -188,7 +188,7 @@ def open_video(path: Path, *, limits: Limits | None = None) -> Iterator[Clip]:
     with ExitStack() as stack:
         container = open_container(path, limits, stack)
         stream, notes = first_stream(path, container)
-        stream.thread_type = "AUTO"
+        stream.thread_type = "SLICE"  # frames that are decoded side by side tell their faults late, or not at all
         stream.thread_count = MOST_THREADS
         stream.codec_context.options = {"max_pixels": str(most_padded(limits))}
         check_limits(path, container, stream, limits)
