@@ -1,5 +1,6 @@
 """`atrous predict` with videos among its inputs."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -139,6 +140,18 @@ def test_an_interruption_leaves_nothing(atrous, trained, clips, tmp_path, monkey
     monkeypatch.setattr(Model, "views", interrupted)
     code, out, _ = atrous("predict", trained, clips / "clip.mp4", "--out", "o")
     assert code == 130
+    assert out == ""
+    assert list((tmp_path / "o").rglob("*")) == []
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written(atrous, trained, clips, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    code, out, err = atrous("predict", trained, clips / "clip.mp4", "--out", "o")
+    assert code == 2
+    assert "space" in err.lower()
     assert out == ""
     assert list((tmp_path / "o").rglob("*")) == []
 

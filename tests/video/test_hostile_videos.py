@@ -200,6 +200,18 @@ def test_a_large_frame_is_refused_before_it_is_decoded(tmp_path):
         pass
 
 
+def test_frames_that_grow_beyond_the_limit_are_not_decoded(tmp_path):
+    small = write_clip(tmp_path / "small.ts", still_bars(5))
+    large = write_clip(tmp_path / "large.ts", still_bars(2, (1024, 2048)))
+    path = tmp_path / "both.ts"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    with open_video(path) as clip:
+        assert len(list(clip)) == 7
+    with open_video(path, limits=Limits(pixels=1 << 16)) as clip:
+        assert len(list(clip)) == 5
+    assert "2 packets could not be decoded and were left out" in clip.notes
+
+
 @pytest.mark.parametrize("table", [b"stts", b"stsz", b"stsc", b"ctts"])
 def test_a_header_that_claims_billions_of_frames_takes_no_longer(tmp_path, table):
     content = bytearray(write_clip(tmp_path / "clip.mp4", [bars(number) for number in range(12)]).read_bytes())

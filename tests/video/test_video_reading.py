@@ -239,6 +239,37 @@ def test_a_reader_that_loses_its_way_is_told(tmp_path):
     assert any("its header promises" in note for note in clip.notes)
 
 
+def test_frames_of_another_size_are_scaled_to_the_first_and_told(tmp_path):
+    """Two recordings in one stream, as an encoder that was set up anew leaves them."""
+    one = write_clip(tmp_path / "one.ts", still_bars(5))
+    two = write_clip(tmp_path / "two.ts", still_bars(5, (96, 192)))
+    path = tmp_path / "both.ts"
+    path.write_bytes(one.read_bytes() + two.read_bytes())
+    clip, frames = read(path)
+    assert len(frames) == 10
+    assert all(frame.pixels.shape == (48, 96, 3) for frame in frames)
+    assert np.abs(middles(frames[-1].pixels) - COLOURS).max() <= NEAR
+    assert any("5 frames have another size" in note for note in clip.notes)
+    times = [frame.time for frame in frames]
+    assert times == sorted(set(times))
+
+
+def test_a_pixel_format_that_nothing_converts_is_told(tmp_path, monkeypatch):
+    def failing(self, frame):
+        raise ValueError("no such format")
+
+    monkeypatch.setattr("atrous.video.pictures.Pictures.rgb", failing)
+    refused(write_clip(tmp_path / "clip.mp4", still_bars(2)), "frame 0 (yuv420p)", "no such format")
+
+
+def test_frames_that_no_memory_holds_are_told(tmp_path, monkeypatch):
+    def failing(self, frame):
+        raise MemoryError
+
+    monkeypatch.setattr("atrous.video.pictures.Pictures.rgb", failing)
+    refused(write_clip(tmp_path / "clip.mp4", still_bars(2)), "memory")
+
+
 def test_expected_frames_of_what_cannot_be_read_is_one(tmp_path):
     (tmp_path / "text.mp4").write_text("hello")
     assert expected_frames(tmp_path / "text.mp4") == 1

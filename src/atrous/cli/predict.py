@@ -124,7 +124,7 @@ def _video_settings(
         console.note(f"{len(videos)} of {len(files)} inputs are videos: {shown}")
     elif smooth:
         console.note("--smooth is for videos, and there is none among the inputs")
-    last = 0.0
+    last = time.monotonic()
 
     def progress(state: "Progress") -> None:
         nonlocal last

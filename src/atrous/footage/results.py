@@ -21,6 +21,7 @@ from atrous.video import Clip, Frame, VideoWriter
 __all__ = ["KINDS", "Results", "writing"]
 
 KINDS = ("mask", "overlay", "polygons", "table")
+QUICK = 3  # zlib's effort for a frame's mask: a third of the time, half as large again
 _FRAME_FILE = re.compile(r"\d{6,}\.(png|geojson)")
 
 Part = Callable[[Frame, NDArray[np.integer]], None]
@@ -96,7 +97,7 @@ def _files_part(folder: Path, labels: Labels, save: Sequence[str]) -> Part:
     def write(frame: Frame, label_map: NDArray[np.integer]) -> None:
         path = folder / f"{frame.number:06d}.png"
         if "mask" in save:
-            path.write_bytes(encode_mask(label_map, labels))
+            path.write_bytes(encode_mask(label_map, labels, effort=QUICK))
         if "polygons" in save:
             features = {"type": "FeatureCollection", "features": polygons(label_map, labels)}
             path.with_suffix(".geojson").write_text(json.dumps(features), encoding="utf-8")

@@ -51,11 +51,11 @@ def write_mask(path: Path, label_map: NDArray[np.integer[Any]], labels: Labels) 
     write_atomically(path, encode_mask(label_map, labels))
 
 
-def encode_mask(label_map: NDArray[np.integer[Any]], labels: Labels) -> bytes:
+def encode_mask(label_map: NDArray[np.integer[Any]], labels: Labels, *, effort: int = 6) -> bytes:
     """A palette PNG of a label map (H, W) of class numbers: index = class, in the colours of `labels`.
 
     The ignore index is drawn in VOC's border colour. Above 256 values it is a 16-bit grey PNG. Nothing of the
-    picture's metadata (EXIF, GPS) is in it.
+    picture's metadata (EXIF, GPS) is in it. `effort` is zlib's, 0 to 9.
 
     Raises ValueError for a value that is neither a class nor the ignore index.
     """
@@ -74,7 +74,7 @@ def encode_mask(label_map: NDArray[np.integer[Any]], labels: Labels) -> bytes:
             colours[labels.ignore_index] = VOID_COLOUR
         image.putpalette([channel for colour in colours for channel in colour])
     buffer = BytesIO()
-    image.save(buffer, format="PNG")
+    image.save(buffer, format="PNG", compress_level=effort)
     return buffer.getvalue()
 
 

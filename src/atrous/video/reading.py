@@ -1,51 +1,39 @@
-"""Videos in: frames as upright RGB with their exact times, of files that are hostile until read."""
+"""Videos in: frames as upright RGB with their exact times, and what was met on the way."""
 
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atrous.errors import VideoError
-from atrous.images import MAX_PIXELS
-from atrous.video.containers import CONTAINERS, HEAD_BYTES, container_of
+from atrous.video.opening import (
+    Limits,
+    check_limits,
+    first_stream,
+    most_padded,
+    open_container,
+    promised_frames,
+    promised_seconds,
+    refused,
+    words_of,
+)
 from atrous.video.package import pyav
 from atrous.video.pictures import Pictures
 from atrous.video.timing import Clock
 
 __all__ = ["Clip", "Frame", "Limits", "expected_frames", "open_video"]
 
-CODECS = (
-    "h264 hevc libdav1d av1 vp8 vp9 libvpx libvpx-vp9 mpeg4 msmpeg4 msmpeg4v2 h263 mpeg1video mpeg2video "
-    "mjpeg prores dnxhd dvvideo vc1 wmv3 theora ffv1 huffyuv ffvhuff utvideo rawvideo png qtrle cinepak"
-)
-"""The decoders that are used, FFmpeg's names: what cameras, phones, editors and recorders write. FFmpeg has some 250, and
-most of its weaknesses were in the rare ones."""
-PATIENCE_SECONDS = 30.0  # for the header; reading a local file takes milliseconds
-BUFFER_BYTES = 1 << 20
-MOST_THREADS = 4  # more hold more frames in memory, and a network is slower than this
+MOST_THREADS = 4  # of the decoder
 PACKETS_PER_FRAME = 4
 """Packets that are read at most for every frame that may be: a small file can claim billions of empty ones."""
 WHOLE, SLACK_SECONDS = 0.9, 0.5
 """A clip is whole with this share of what its header promises: sound may be longer, edits may cut frames off."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a video may have at most: more is refused where the header tells, else reading ends there."""
-
-    frames: int = 500_000
-    """4.6 hours at 30 frames a second."""
-    minutes: float = 300.0
-    """Of playing time."""
-    pixels: int = MAX_PIXELS
-    """Of one frame, as for images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +56,7 @@ class Clip:
         self.path = path
         self.container: str = container.format.name
         self.codec: str = stream.codec_context.name
-        self.expected = _expected(container, stream)
+        self.expected = promised_frames(container, stream)
         """Frames, as far as the header tells."""
         self.notes: list[str] = []
         self.ended_early = False
@@ -93,6 +81,12 @@ class Clip:
         """Width by height of one pixel."""
 
     def __iter__(self) -> Iterator[Frame]:
+        try:
+            yield from self._read()
+        except MemoryError as error:
+            raise _too_large(self.path) from error
+
+    def _read(self) -> Iterator[Frame]:
         first: Fraction | None = None
         time = end = Fraction(0)
         number = -1
@@ -108,10 +102,19 @@ class Clip:
                 break
             self._damaged += decoded.is_corrupt
             self._resized += (decoded.width, decoded.height) != self._coded
-            yield Frame(number, time, duration, self._pictures.rgb(decoded))
+            yield Frame(number, time, duration, self._rgb(number, decoded))
         else:
             self._compare_with_header(number + 1, float(end))
         self._conclude()
+
+    def _rgb(self, number: int, decoded: Any) -> NDArray[np.uint8]:
+        try:
+            return self._pictures.rgb(decoded)
+        except MemoryError:
+            raise
+        except Exception as error:  # a pixel format that nothing converts
+            found = f"frame {number} ({decoded.format.name}) cannot be made RGB ({words_of(error)})"
+            raise refused(self.path, found, "a usual pixel format", "Convert it: ffmpeg -i INPUT OUTPUT.mp4") from error
 
     def _decoded(self) -> Iterator[Any]:
         """Frames as FFmpeg gives them. Packets that cannot be decoded are left out; a file that breaks off ends there."""
@@ -120,22 +123,18 @@ class Clip:
         while self._packets < most:
             try:
                 packet = next(packets, None)
-            except MemoryError:
-                raise
             except Exception as error:  # FFmpeg's own tree of errors, and what Python makes of damaged text
-                self._broken(f"the file cannot be read further ({_words(error)})")
+                self._broken(f"the file cannot be read further ({words_of(error)})")
                 return
             if packet is None:
                 return
             self._packets += 1
             try:
                 frames = packet.decode()
-            except MemoryError:
-                raise
             except Exception as error:
                 self._bad_packets += packet.size > 0  # the empty one at the end only asks for the rest
                 if self._bad_packets == 1:
-                    self.notes.append(f"the first packet that cannot be decoded: {_words(error)}")
+                    self.notes.append(f"the first packet that cannot be decoded: {words_of(error)}")
                 continue
             yield from frames
         self._broken(f"it has more than {most} packets")
@@ -150,7 +149,7 @@ class Clip:
 
     def _compare_with_header(self, frames: int, seconds: float) -> None:
         """Readers that lose their way in a damaged file end without a word."""
-        promised = _seconds(self._container, self._stream)
+        promised = promised_seconds(self._container, self._stream)
         if self._stream.frames > 0:
             is_short, promise = frames < WHOLE * self._stream.frames, f"{self._stream.frames} frames"
         else:
@@ -187,16 +186,16 @@ def open_video(path: Path, *, limits: Limits | None = None) -> Iterator[Clip]:
     """
     limits = limits or Limits()
     with ExitStack() as stack:
-        container = _opened(path, limits, stack)
-        stream, notes = _stream_of(path, container)
-        stream.thread_type = "AUTO"
+        container = open_container(path, limits, stack)
+        stream, notes = first_stream(path, container)
+        stream.thread_type = "SLICE"  # frames that are decoded side by side tell their faults late, or not at all
         stream.thread_count = MOST_THREADS
-        stream.codec_context.options = {"max_pixels": str(_most_padded(limits))}
-        _check_limits(path, container, stream, limits)
+        stream.codec_context.options = {"max_pixels": str(most_padded(limits))}
+        check_limits(path, container, stream, limits)
         try:
             clip = Clip(path, container, stream, limits)
         except MemoryError as error:
-            raise _refused(path, "too large for this machine's memory", "smaller frames", "Scale it down.") from error
+            raise _too_large(path) from error
         clip.notes[:0] = notes
         yield clip
 
@@ -209,126 +208,10 @@ def expected_frames(path: Path) -> int:
     """
     try:
         with ExitStack() as stack:
-            container = _opened(path, Limits(), stack)
-            return _expected(container, _stream_of(path, container)[0]) or 1
+            container = open_container(path, Limits(), stack)
+            return promised_frames(container, first_stream(path, container)[0]) or 1
     except VideoError:
         return 1
-
-
-def _opened(path: Path, limits: Limits, stack: ExitStack) -> Any:
-    """The container; what goes wrong is a VideoError."""
-    av = pyav()
-    file = stack.enter_context(_regular_file(path))
-    head = file.read(HEAD_BYTES)
-    name = container_of(head)
-    if name is None:
-        playlist = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(
-            (b"#EXTM3U", b"ffconcat", b"<MPD", b"<?xml", b"[playlist")
-        )
-        found = "a list of other files, not a video" if playlist else "not a video, or its beginning is damaged"
-        raise _refused(path, found, CONTAINERS, "Convert it: ffmpeg -i INPUT -c copy OUTPUT.mkv")
-    file.seek(0)
-    options = {
-        "format_whitelist": name,
-        "codec_whitelist": CODECS.replace(" ", ","),
-        "protocol_whitelist": "none",  # there is none of that name
-        "max_pixels": str(_most_padded(limits)),
-    }
-    try:
-        return stack.enter_context(
-            av.open(
-                file,
-                "r",
-                format=name,
-                options=options,
-                metadata_errors="replace",
-                buffer_size=BUFFER_BYTES,
-                timeout=PATIENCE_SECONDS,
-                io_open=_refuse_to_open,
-            )
-        )
-    except Exception as error:
-        raise _refused(
-            path, f"damaged or truncated ({_words(error)})", f"a whole {name} file", "Restore it from its source."
-        ) from error
-
-
-def _regular_file(path: Path) -> BinaryIO:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            found = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise _refused(path, found, "a video file", "Name a file, or copy its content into one.")
-        if status.st_size == 0:
-            raise _refused(path, "an empty file (0 bytes)", "a video", "Restore it from its source.")
-        return path.open("rb")
-    except (OSError, ValueError) as error:
-        found = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be opened: {_words(error)}"
-        raise _refused(path, found, "a video file", "Check the path and its permissions.") from error
-
-
-def _refuse_to_open(url: str, flags: int, options: object) -> None:
-    """What FFmpeg asks for when a file names another one."""
-    raise PermissionError(f"{url} is not opened: a video must not name other files")
-
-
-def _stream_of(path: Path, container: Any) -> tuple[Any, list[str]]:
-    """The first video stream that is no cover picture, and what to tell."""
-    disposition = pyav().stream.Disposition
-    videos = [stream for stream in container.streams.video if not stream.disposition & disposition.attached_pic]
-    if not videos:
-        kinds = sorted({str(stream.type) for stream in container.streams}) or ["nothing"]
-        covers = " (a cover picture)" if container.streams.video else ""
-        raise _refused(path, f"no video in it, only {', '.join(kinds)}{covers}", "a video stream", "Check the file.")
-    stream = videos[0]
-    known = stream.codec_context is not None
-    if not known or stream.codec_context.name not in CODECS.split():
-        codec = stream.codec_context.name if known else "unknown"
-        raise _refused(
-            path, f"video of the codec {codec}, which is not read", "h264, hevc, av1, vp9, mpeg4 or another common one",
-            "Convert it: ffmpeg -i INPUT OUTPUT.mp4",
-        )  # fmt: skip
-    notes = [f"it has {len(videos)} video streams; the first is taken"] if len(videos) > 1 else []
-    return stream, notes
-
-
-def _check_limits(path: Path, container: Any, stream: Any, limits: Limits) -> None:
-    """Refuse what the header says is too much, before anything is decoded."""
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if width * height > limits.pixels:
-        found = f"frames of {height} x {width} pixels (height x width), {width * height / 1e6:.0f} million"
-        raise _refused(path, found, f"at most {limits.pixels / 1e6:.3g} million", "Scale it down.")
-    frames, seconds = _expected(container, stream), _seconds(container, stream)
-    if frames is not None and frames > limits.frames:
-        raise _refused(
-            path, f"{frames} frames by its header", f"at most {limits.frames}", f"--max-frames {frames} takes all."
-        )
-    if seconds is not None and seconds > limits.minutes * 60:
-        minutes = int(seconds / 60) + 1
-        raise _refused(
-            path,
-            f"{seconds / 60:.0f} minutes by its header",
-            f"at most {limits.minutes:g}",
-            f"--max-minutes {minutes} takes all.",
-        )
-
-
-def _seconds(container: Any, stream: Any) -> float | None:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / 1e6 if container.duration else None  # FFmpeg counts in microseconds here
-
-
-def _expected(container: Any, stream: Any) -> int | None:
-    if stream.frames > 0:
-        return stream.frames
-    seconds, rate = _seconds(container, stream), stream.average_rate or stream.guessed_rate
-    return round(seconds * rate) or None if seconds and rate else None
-
-
-def _most_padded(limits: Limits) -> int:
-    """The decoders' own bound, which counts the margins that they work with; frames are checked exactly besides."""
-    return 2 * limits.pixels + (1 << 20)
 
 
 def _aspect(stream: Any, *, turned: bool) -> Fraction:
@@ -338,14 +221,9 @@ def _aspect(stream: Any, *, turned: bool) -> Fraction:
     return 1 / aspect if turned else aspect
 
 
-def _words(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())[:160]
+def _too_large(path: Path) -> VideoError:
+    return refused(path, "too large for this machine's memory", "smaller frames", "Scale it down.")
 
 
 def _because(notes: list[str]) -> str:
     return f" ({'; '.join(notes)})" if notes else ""
-
-
-def _refused(path: Path, found: str, expected: str, fix: str) -> VideoError:
-    return VideoError(f"{path}: {found}; expected {expected}. {fix}")

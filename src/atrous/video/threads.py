@@ -13,7 +13,7 @@ from typing import TypeVar
 __all__ = ["ahead", "behind"]
 
 T = TypeVar("T")
-DEPTH = 4  # items that wait at most
+DEPTH = 2  # items that wait at most: a frame of a 4K video takes 25 MB
 CHECK_SECONDS = 0.1  # how often a waiting thread looks whether it is still wanted
 
 
