@@ -168,8 +168,8 @@ def photo_memory(name: str, way: str) -> None:
     else:
         import atrous
 
-        with tempfile.TemporaryDirectory() as folder:
-            network, model = None, atrous.load(model_file(name, Path(folder)))
+        folder = tempfile.TemporaryDirectory()  # until the end: weights are read again for windows
+        network, model = None, atrous.load(model_file(name, Path(folder.name)))
     image = picture(PHOTO)
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.perf_counter()
