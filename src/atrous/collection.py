@@ -29,11 +29,12 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file: the files written, or the error."""
+    """What came of one file: the files written, or the error; and a warning where a part of the image is missing."""
 
     path: Path
     written: tuple[Path, ...] = ()
     error: str | None = None
+    warning: str | None = None
 
 
 def find_images(inputs: Sequence[str]) -> list[InputFile]:
@@ -111,8 +112,18 @@ def predict_files(
             errors.append(outcome)
             _write_errors(out, errors)
         else:
-            outcome = Outcome(file.path, written=tuple(_write(prediction, out / file.target, save)))
+            written = tuple(_write(prediction, out / file.target, save))
+            outcome = Outcome(file.path, written=written, warning=_warning(file.path, prediction))
         yield outcome
+
+
+def _warning(path: Path, prediction: Prediction) -> str | None:
+    if not prediction.missing_pixels:
+        return None
+    return (
+        f"{path}: {prediction.missing_pixels} of {prediction.label_map.size} pixels hold no number (NaN, infinity or "
+        "nodata); they went in as the mean colour, so do not trust the classes there."
+    )
 
 
 def _write(prediction: Prediction, target: Path, save: Sequence[str]) -> Iterator[Path]:

@@ -6,13 +6,13 @@ import platform
 import cv2
 import numpy as np
 import pytest
+from generated_data import mask, picture, save
 
 from atrous.data.layouts import open_dataset
 from atrous.data.loader import TrainingImages, batches
 from atrous.data.rare import find_rare
 from atrous.preprocessing import Preprocessing
 from atrous.transforms import Augmentation
-from generated_data import mask, picture, save
 
 MADE_WITH = ("5.0.0", "x86_64")
 """OpenCV's version and the machine of the golden digest: its arithmetic may differ in the last bit elsewhere."""

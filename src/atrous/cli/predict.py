@@ -59,6 +59,8 @@ def predict(
     for outcome in predict_files(loaded, files, out=out, save=kinds, **views):
         if outcome.error is None:
             done += 1
+            if outcome.warning is not None:
+                console.note(f"warning: {outcome.warning}")
             for path in outcome.written:
                 console.result(str(path))
         else:
