@@ -220,13 +220,20 @@ def finish_view(view: View, warped: Pixels, *, preprocessing: Preprocessing) -> 
 
 
 def _in_fours(image: Pixels, change: Callable[[Pixels, int], NDArray]) -> Pixels:
-    """What `change` makes of an image, given at most four bands at a time and the number of the first of them."""
-    if 1 < image.shape[2] <= MOST_CHANNELS:
+    """What `change` makes of an image, given at most four bands at a time and the number of the first of them.
+
+    Two bands go one by one: of two OpenCV rounds places to 1/32 pixel, of one, three and four it does not.
+    """
+    rest = image.shape[2] % MOST_CHANNELS
+    widths = [MOST_CHANNELS] * (image.shape[2] // MOST_CHANNELS) + ([1, 1] if rest == 2 else [rest] * (rest > 0))
+    if len(widths) == 1 and widths[0] > 1:
         return np.asarray(change(image, 0), image.dtype)
     parts: list[NDArray] = []
-    for first in range(0, image.shape[2], MOST_CHANNELS):
-        part = change(np.ascontiguousarray(image[..., first : first + MOST_CHANNELS]), first)
+    first = 0
+    for width in widths:
+        part = change(np.ascontiguousarray(image[..., first : first + width]), first)
         parts.append(part if part.ndim == 3 else part[..., None])  # OpenCV drops the axis of a single band
+        first += width
     return np.concatenate(parts, axis=2)
 
 

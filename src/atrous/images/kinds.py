@@ -17,7 +17,7 @@ NumberType = Literal["uint8", "uint16", "float32"]
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT = 256, 257, 258, 262, 277, 338, 339
 _GDAL_NODATA = 42113
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
-_BY_PILLOW = {(_UNSIGNED, 16), (_SIGNED, 16), (_FLOAT, 32), (_FLOAT, 64)}
+_BY_PILLOW = {(_UNSIGNED, 16), (_SIGNED, 16), (_FLOAT, 32)}
 """(Sample format, bits) of one-band TIFF files that Pillow reads without loss or mistake."""
 _ALPHA = (1, 2)
 _COLOUR_SAMPLES = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}

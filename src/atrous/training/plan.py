@@ -237,10 +237,13 @@ def _length(config: TrainConfig, device: torch.device, num_images: int, reasons:
 
 def _freeze_stem(config: TrainConfig, device: torch.device, kind: PixelKind, reasons: list[str]) -> bool:
     """As asked; else on a CPU, where it nearly halves a step, if there are pretrained weights that know such images."""
+    if config.weights != "none" and kind.bands not in KNOWN_BANDS:
+        frozen = config.freeze_stem or config.freeze != "none" or config.freeze_until is not None
+        what = "is frozen with the rest, and" if frozen else "is trained too: it"
+        reasons.append(f"the first convolution, adapted to {kind.bands} bands, {what} knows nothing yet of these bands")
+        return bool(config.freeze_stem)
     if config.freeze_stem is not None:
         return config.freeze_stem
-    if kind.bands not in KNOWN_BANDS:
-        return False
     if config.freeze != "none" or config.freeze_until is not None or device.type != "cpu" or config.weights == "none":
         return False
     reasons.append(
