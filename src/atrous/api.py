@@ -17,8 +17,10 @@ import torch
 from atrous.claims import claimed
 from atrous.config import TrainConfig, make_config
 from atrous.data.audit import AuditResult, audit
+from atrous.data.pixels import choose_pixels, fits_data, kind_read_by
 from atrous.data.public import open_data
 from atrous.data.samples import Dataset
+from atrous.data.statistics import measure_bands
 from atrous.environment import package_versions
 from atrous.errors import ConfigError, DataError, OutputError
 from atrous.evaluation import Report, Views, evaluate_model
@@ -116,12 +118,12 @@ def _prepare(
 ) -> tuple[Dataset, Plan, DeepLab]:
     """Read and check the data, decide, and build the network with its first weights."""
     config = make_config(recipe, settings)
-    dataset = open_data(data, note=narrator.note, status=narrator.status)
+    dataset = _with_bands(open_data(data, note=narrator.note, status=narrator.status), config)
     for line in dataset.notes:
         narrator.note(line)
     origin = find_origin(config.weights)
     checked = _check(dataset, data, narrator.note)
-    plan = make_plan(config, dataset, _facts_of(checked), origin)
+    plan = make_plan(config, dataset, _facts_of(checked, origin), origin)
     network = _begin(plan, origin, narrator)
     for line in plan.reasons:
         narrator.note(line)
@@ -153,11 +155,11 @@ def resume(folder: str | Path, *, narrator: Narrator | None = None, started: flo
                 f"{run.path}: this run has come to its end (step {state['position']['step']}). Train on from its model "
                 f"with --weights {run.model}, or start another run."
             )
-        dataset = open_data(document["data"]["path"])
+        dataset = _with_bands(open_data(document["data"]["path"]), config)
         check_data(document, dataset, run)
         checked = _check(dataset, dataset.root, narrator.note)
         origin = origin_of(document, run)
-        plan = make_plan(config, dataset, _facts_of(checked), origin)
+        plan = make_plan(config, dataset, _facts_of(checked, origin), origin)
         if state is None:
             narrator.note("the run was stopped before its first state was saved: it begins anew")
             network = _begin(plan, find_origin(config.weights), narrator)
@@ -225,6 +227,8 @@ def evaluate(
     dataset = open_data(data, note=narrator.note, status=narrator.status)
     for line in dataset.notes:
         narrator.note(line)
+    if not fits_data(opened.preprocessing, dataset.pixels):
+        narrator.note(f"The model reads {kind_read_by(opened.preprocessing)}, so the images are read as that.")
     views = Views(scales=tuple(scales), flip=flip)
     report = evaluate_model(opened, dataset, split=split, views=views, progress=progress)
     narrator.note(f"engine {opened.engine.name} {opened.engine.precision}: {opened.engine.reason}")
@@ -245,6 +249,11 @@ def evaluate(
     return report
 
 
+def _with_bands(dataset: Dataset, config: TrainConfig) -> Dataset:
+    """The data set read as the settings say, where they say it."""
+    return dataset if config.bands == "auto" else choose_pixels(dataset, config.bands)
+
+
 def _check(dataset: Dataset, data: str | Path, say: Say) -> AuditResult:
     """Look through the data before any time is spent.
 
@@ -260,17 +269,30 @@ def _check(dataset: Dataset, data: str | Path, say: Say) -> AuditResult:
             f"{data}: {len(errors)} errors in the data, so nothing was trained:\n  {shown}{more}\n"
             f"Run `atrous check {data}` for all of them."
         )
-    for finding in checked.findings[:SHOWN_ERRORS]:
+    others = [finding for finding in checked.findings if finding.code != "D010"]
+    for finding in others[:SHOWN_ERRORS]:
         say(str(finding))
+    images = sum(split.missing_images for split in checked.splits.values())
+    if images:
+        pixels = sum(split.missing_pixels for split in checked.splits.values())
+        say(f"{pixels:,} pixels of {images:,} images are no numbers: void in the masks, the mean colour in the images")
     return checked
 
 
-def _facts_of(checked: AuditResult) -> Facts:
-    """What the plan needs of the training split."""
-    train = checked.splits.get("train")
+def _facts_of(checked: AuditResult, origin: Origin) -> Facts:
+    """What the plan needs of the training split. Its bands are measured where it does not use the weights' scaling."""
+    train, dataset = checked.splits.get("train"), checked.dataset
     if train is None:
         return Facts(sizes=(), class_pixels=(), presence=np.zeros((0, 0), np.bool_))
-    return Facts(sizes=tuple(train.sizes.elements()), class_pixels=train.class_pixels, presence=train.presence)
+    measured = None
+    if not dataset.pixels.is_photo and not fits_data(origin.preprocessing, dataset.pixels):
+        measured = measure_bands(dataset, dataset.splits["train"])
+    return Facts(
+        sizes=tuple(train.sizes.elements()),
+        class_pixels=train.class_pixels,
+        presence=train.presence,
+        bands=measured,
+    )
 
 
 def _preflight(run: RunFolder, network: DeepLab) -> None:

@@ -74,6 +74,9 @@ class PreprocessingPart(_Part):
     resize_to: int | None = None
     resize_scale: FiniteFloat | None = None
     pad_to: int = 1
+    pixels: Literal["rgb", "uint8", "uint16", "float32"] = "rgb"
+    band_ranges: tuple[tuple[FiniteFloat, FiniteFloat], ...] | None = None
+    nodata: FiniteFloat | None = None
 
 
 class Header(_Part):
@@ -148,9 +151,10 @@ def save_model(
             f"{path} was not written: {len(broken)} tensors hold NaN or infinity: {shortened(broken)}. "
             "Expected finite numbers. Train with a smaller rate, or go back to an earlier model."
         )
-    document = header.model_dump(
-        mode="json", exclude={name for name in ("scores", "licence") if not getattr(header, name)}
-    )
+    left_out: dict[str, Any] = {name: True for name in ("scores", "licence") if not getattr(header, name)}
+    if preprocessing.pixels == "rgb":  # the same file as before there were others
+        left_out["preprocessing"] = {"pixels", "band_ranges", "nodata"}
+    document = header.model_dump(mode="json", exclude=left_out)
     write_tensors(path, tensors, key=HEADER_KEY, document=document)
 
 

@@ -33,11 +33,12 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file: the files written, or the error."""
+    """What came of one file: the files written, or the error; and a warning where a part of the image is missing."""
 
     path: Path
     written: tuple[Path, ...] = ()
     error: str | None = None
+    warning: str | None = None
 
 
 def find_images(inputs: Sequence[str]) -> list[InputFile]:
@@ -126,6 +127,7 @@ def predict_files(
     model.expect(sum(map(_images_in, files)) * len(scales) * (2 if flip else 1))
     errors: list[Outcome] = []
     for file in files:
+        warning: str | None = None
         try:
             if file.is_video:
                 target = out / file.target
@@ -136,12 +138,13 @@ def predict_files(
             else:
                 prediction = model.predict(file.path, scales=scales, flip=flip)
                 written = tuple(_write(prediction, out / file.target, save))
+                warning = _warning(file.path, prediction)
         except (DataError, MissingExtraError) as error:
             outcome = Outcome(file.path, error=str(error))
             errors.append(outcome)
             _write_errors(out, errors)
         else:
-            outcome = Outcome(file.path, written=written)
+            outcome = Outcome(file.path, written=written, warning=warning)
         yield outcome
 
 
@@ -158,6 +161,15 @@ def _images_in(file: InputFile) -> int:
         return expected_frames(file.path) if file.is_video else 1
     except MissingExtraError:  # told when it is its turn
         return 1
+
+
+def _warning(path: Path, prediction: Prediction) -> str | None:
+    if not prediction.missing_pixels:
+        return None
+    return (
+        f"{path}: {prediction.missing_pixels} of {prediction.label_map.size} pixels hold no number (NaN, infinity or "
+        "nodata); they went in as the mean colour, so do not trust the classes there."
+    )
 
 
 def _write(prediction: Prediction, target: Path, save: Sequence[str]) -> Iterator[Path]:

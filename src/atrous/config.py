@@ -48,6 +48,10 @@ class TrainConfig(BaseModel):
     enlarge: float | None = Field(
         None, ge=0.5, le=4, description="factor by which whole images are resized before the network, in prediction"
     )
+    bands: int | Literal["auto", "rgb"] = Field(
+        "auto",
+        description="what is read of images: auto (what the files hold), rgb (RGB in 8 bits), or so many bands as is",
+    )
     seed: int = Field(0, ge=0, description="key of all randomness, with epoch and image")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     workers: int | None = Field(None, ge=0, description="processes that load images; 0 loads in the training process")
@@ -106,10 +110,14 @@ class TrainConfig(BaseModel):
     rotation: float = Field(0.0, ge=0, le=180, description="largest random rotation, degrees")
     brightness: float = Field(0.25, ge=0, lt=1, description="largest relative change of brightness")
     contrast: float = Field(0.25, ge=0, lt=1, description="largest relative change of contrast")
-    saturation: float = Field(0.25, ge=0, le=1, description="largest relative change of saturation")
-    tint: float = Field(0.1, ge=0, lt=1, description="largest relative change of one channel")
+    saturation: float = Field(
+        0.25, ge=0, le=1, description="largest relative change of saturation; of RGB images alone"
+    )
+    tint: float = Field(0.1, ge=0, lt=1, description="largest relative change of one channel; of RGB images alone")
     blur: float = Field(0.0, ge=0, le=1, description="share of blurred views")
-    jpeg: float = Field(0.0, ge=0, le=1, description="share of views with the noise of JPEG compression")
+    jpeg: float = Field(
+        0.0, ge=0, le=1, description="share of views with the noise of JPEG compression; of RGB images alone"
+    )
     views: int | None = Field(
         None, ge=1, description="different views of an image that the epochs go through in turn; None: always new ones"
     )
@@ -132,6 +140,13 @@ class TrainConfig(BaseModel):
         if not 0 < value[0] <= value[1]:
             raise ValueError("two numbers are expected, the smaller first, both above 0")
         return value
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _bands_or_a_word(cls, value: Any) -> Any:
+        if value in ("auto", "rgb") or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+            return value
+        raise ValueError(f"{value!r} was given; auto, rgb or a number of bands is expected")
 
     @field_validator("loss")
     @classmethod

@@ -18,6 +18,7 @@ from atrous.labels import Labels
 from atrous.losses.banded import resized_pixel_losses
 from atrous.metrics import ConfusionMatrix, Scores, scores_from_counts
 from atrous.prediction import Model
+from atrous.preprocessing import Preprocessing
 
 __all__ = ["SINGLE", "ImageScore", "Report", "Views", "choose_split", "evaluate_model", "evaluate_samples"]
 
@@ -135,10 +136,12 @@ def evaluate_model(
 ) -> Report:
     """Measure `model` on `split`. `progress` is called with (images done, images in all).
 
+    Images are read as the model reads them, in prediction too, whatever the data set would be trained with.
+
     With several `views` their probabilities are averaged; the report then has no loss.
 
     Raises:
-        DataError: a missing split, classes that differ from the model's, or files that cannot be used.
+        DataError: a missing split, classes or bands that differ from the model's, or files that cannot be used.
     """
     if dataset.labels.num_classes != model.labels.num_classes:
         raise DataError(
@@ -168,7 +171,7 @@ def evaluate_samples(
     images: list[ImageScore] = []
     loss_sum = pixels = 0.0
     fingerprint = hashlib.sha256()
-    for done, (sample, (image, mask)) in enumerate(_read_ahead(samples, dataset), start=1):
+    for done, (sample, (image, mask)) in enumerate(_read_ahead(samples, dataset, model.preprocessing), start=1):
         found = model.views(image, scales=views.scales, flip=views.flip)
         counts = matrix.update(label_map(found, (mask.shape[0], mask.shape[1])), mask)
         if views.is_single:
@@ -202,16 +205,18 @@ def _loss(coarse: Coarse, mask: NDArray[np.integer], ignore_index: int) -> tuple
     return float(losses.double().sum()), float((target != ignore_index).sum())
 
 
-def _read_ahead(samples: Sequence[Sample], dataset: Dataset) -> Iterator[tuple[Sample, Pair]]:
+def _read_ahead(
+    samples: Sequence[Sample], dataset: Dataset, preprocessing: Preprocessing
+) -> Iterator[tuple[Sample, Pair]]:
     """Read the next few pairs while the network works on this one."""
     ahead = 2
     with ThreadPoolExecutor(max_workers=1) as pool:
-        pending = [pool.submit(read_pair, sample, dataset) for sample in samples[:ahead]]
+        pending = [pool.submit(read_pair, sample, dataset, preprocessing) for sample in samples[:ahead]]
         try:
             for position, sample in enumerate(samples):
                 pair = pending.pop(0).result()
                 if position + ahead < len(samples):
-                    pending.append(pool.submit(read_pair, samples[position + ahead], dataset))
+                    pending.append(pool.submit(read_pair, samples[position + ahead], dataset, preprocessing))
                 yield sample, pair
         finally:
             for future in pending:

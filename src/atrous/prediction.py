@@ -28,8 +28,8 @@ from atrous.engines import (
     make_engine,
     probabilities,
 )
-from atrous.errors import ConfigError, MissingExtraError, WeightsError
-from atrous.images import read_image, write_image, write_mask
+from atrous.errors import ConfigError, ImageError, MissingExtraError, WeightsError
+from atrous.images import Pixels, read_pixels, write_image, write_mask
 from atrous.labels import VOC, Labels
 from atrous.models.deeplab import DeepLab
 from atrous.overlay import overlay
@@ -47,13 +47,25 @@ MANY_IMAGES = 200  # from here on the label kernel is loaded at once; it takes a
 class Prediction:
     """What a model says of one image.
 
-    `label_map` is (H, W) uint8 (uint16 above 256 classes), at the image's own size.
+    `label_map` is (H, W) uint8 (uint16 above 256 classes), at the image's own size. `image` is (H, W, bands) as it was
+    read. `missing_pixels` of it hold no value (NaN, infinity, nodata): they went in as the mean of the training images.
     """
 
-    def __init__(self, image: ImageArray, views: Sequence[Coarse], labels: Labels, *, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        image: Pixels,
+        views: Sequence[Coarse],
+        labels: Labels,
+        *,
+        path: Path | None = None,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
         self.image = image
         self.labels = labels
         self.path = path
+        self._preprocessing = preprocessing or Preprocessing()
+        missing = self._preprocessing.missing(image)
+        self.missing_pixels = 0 if missing is None else int(np.count_nonzero(missing))
         self._views = tuple(views)
         self.label_map: NDArray[np.integer] = label_map(self._views, self.size)
 
@@ -72,9 +84,13 @@ class Prediction:
         """The best class's probability, (H, W) float32, computed when first asked for without the others."""
         return confidence(self._views, self.size)
 
+    def picture(self) -> ImageArray:
+        """The image as people see it, (H, W, 3) uint8: RGB as it is; of other bands the first three, stretched."""
+        return self._preprocessing.as_picture(self.image)
+
     def overlay(self, *, opacity: float = 0.5, legend: bool = True) -> ImageArray:
         """The image with the classes in colour, and a legend: (H', W, 3) uint8."""
-        return overlay(self.image, self.label_map, self.labels, opacity=opacity, legend=legend)
+        return overlay(self.picture(), self.label_map, self.labels, opacity=opacity, legend=legend)
 
     def polygons(self, *, min_area: int = 1) -> list[dict[str, Any]]:
         """Regions as GeoJSON features in pixel coordinates; areas equal pixel counts."""
@@ -117,7 +133,7 @@ class Model:
     Args:
         network: gives logits (N, K, H, W) for images (N, bands, H, W); one of `atrous.models` or any other module.
         labels: class names and palette; by default VOC's for 21 classes, else class_0, class_1, ...
-        preprocessing: bands, mean and deviation; by default ImageNet's.
+        preprocessing: how images are read, bands, mean and deviation; by default RGB and ImageNet's.
         device: auto, cpu, cuda, mps.
         engine: auto, torch (simplified, and fast on this machine), plain (the network as it is), onnxruntime, openvino.
         keep: whether a file that an engine has to convert is kept in the cache folder.
@@ -189,19 +205,24 @@ class Model:
         return self._network
 
     def predict(
-        self, image: str | Path | ImageArray | Image.Image, *, scales: Sequence[float] = (1.0,), flip: bool = False
+        self, image: str | Path | Pixels | Image.Image, *, scales: Sequence[float] = (1.0,), flip: bool = False
     ) -> Prediction:
         """Segment one image: a file, an array (H, W, 3) uint8 RGB (or (H, W) grey), or a Pillow image.
+
+        A model of other bands or numbers takes files that hold these, and arrays (H, W, bands) of its own number type
+        ((H, W) for one band).
 
         With several `scales`, or with `flip`, the probabilities of all views are averaged (v3 paper, section 4.1).
 
         Raises:
-            ImageError: a file that is not a readable image.
-            ValueError: an array of another shape or type.
+            ImageError: a file that is not a readable image, or an image of other bands or numbers than the model's.
+            ValueError: an array of another shape or type than an RGB model takes.
         """
         path = Path(image) if isinstance(image, str | Path) else None
-        pixels = read_image(path) if path is not None else _as_pixels(image)  # pyright: ignore[reportArgumentType]
-        return Prediction(pixels, self.views(pixels, scales=scales, flip=flip), self.labels, path=path)
+        prepared = self.preprocessing
+        pixels = read_pixels(path, prepared) if path is not None else _as_pixels(image, prepared)  # pyright: ignore[reportArgumentType]
+        views = self.views(pixels, scales=scales, flip=flip)
+        return Prediction(pixels, views, self.labels, path=path, preprocessing=prepared)
 
     def expect(self, images: int) -> None:
         """Say how many images are to come, so that preparations are made that pay."""
@@ -210,8 +231,8 @@ class Model:
         if images >= MANY_IMAGES:
             labelling.prepare(self.labels.num_classes)
 
-    def views(self, image: ImageArray, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> tuple[Coarse, ...]:
-        """Logits of an image (H, W, 3) uint8 at every scale, and of its mirror image too with `flip`.
+    def views(self, image: Pixels, *, scales: Sequence[float] = (1.0,), flip: bool = False) -> tuple[Coarse, ...]:
+        """Logits of an image (H, W, bands) at every scale, and of its mirror image too with `flip`.
 
         A scale multiplies the size at which the image would enter the network.
 
@@ -231,7 +252,7 @@ class Model:
                 found.append(replace(self._coarse(pixels, prepared), mirrored=mirrored))
         return tuple(found)
 
-    def _coarse(self, pixels: ImageArray, prepared: Preprocessing) -> Coarse:
+    def _coarse(self, pixels: Pixels, prepared: Preprocessing) -> Coarse:
         """Logits of one view, computed at once or, where that would take too much memory, by windows."""
         size = (pixels.shape[0], pixels.shape[1])
         tiles = self.tiler.choose(prepared.input_size(size), engine=self.engine)
@@ -243,8 +264,8 @@ class Model:
         """An engine's logits of an image of `size` (height, width), with how they lie over it."""
         return Coarse(logits, self.preprocessing.cover(size))
 
-    def coarse_logits(self, image: ImageArray) -> Coarse:
-        """Logits at the network's own stride, of an image (H, W, 3) uint8."""
+    def coarse_logits(self, image: Pixels) -> Coarse:
+        """Logits at the network's own stride, of an image (H, W, bands)."""
         return self.views(image)[0]
 
     def save(self, path: str | Path) -> None:
@@ -334,8 +355,10 @@ def _default_labels(network: nn.Module, bands: int) -> Labels:
     return VOC if count == VOC.num_classes else Labels.numbered(count)
 
 
-def _as_pixels(image: ImageArray | Image.Image) -> ImageArray:
-    """An array as (H, W, 3) uint8."""
+def _as_pixels(image: Pixels | Image.Image, preprocessing: Preprocessing) -> Pixels:
+    """An array as (H, W, 3) uint8, or as (H, W, bands) in the numbers of a model that is not of RGB."""
+    if preprocessing.pixels != "rgb":
+        return _as_bands(np.asarray(image), preprocessing)
     array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else np.asarray(image)
     if array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=2)
@@ -344,3 +367,17 @@ def _as_pixels(image: ImageArray | Image.Image) -> ImageArray:
             f"image is {array.dtype} {array.shape}; expected uint8 of shape (height, width, 3) or (height, width)"
         )
     return array
+
+
+def _as_bands(array: NDArray[Any], preprocessing: Preprocessing) -> Pixels:
+    bands, wanted = preprocessing.bands, np.dtype(preprocessing.pixels)
+    if array.ndim == 2 and bands == 1:
+        array = array[..., None]
+    fits = array.dtype == wanted or (wanted == np.float32 and array.dtype in (np.float16, np.float64))
+    if array.ndim != 3 or array.shape[2] != bands or not fits:
+        raise ImageError(
+            f"an array of {array.dtype} and shape {array.shape} was given to a model of {bands} "
+            f"band{'s'[: bands != 1]} of {wanted}. Expected {wanted} of shape (height, width, {bands}), with the values "
+            "that the files of its training images hold. Choose such an image, or a model for yours."
+        )
+    return array.astype(wanted, copy=False)

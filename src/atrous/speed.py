@@ -22,7 +22,7 @@ from atrous.engines import label_map
 from atrous.errors import AtrousError, ConfigError
 from atrous.files import replacing
 from atrous.foreign import FOREIGN_NETWORKS, build
-from atrous.images import read_image, write_image
+from atrous.images import Pixels, read_image, write_image
 from atrous.memory import peak_memory
 from atrous.models.complexity import count_multiply_adds
 from atrous.models.deeplab import is_network
@@ -172,7 +172,7 @@ def _measure(request: _Request) -> EngineSpeed:
         before = peak_memory(device) or 0
         model.expect(MANY_IMAGES)
         begin = time.perf_counter()
-        image = read_image(path)
+        image = _read(path, model)
         label_map(model.views(image), request.size)
         first = time.perf_counter() - begin
         times = [_one_image(model, path, request.size) for _ in range(request.rounds)]
@@ -219,10 +219,20 @@ def picture(size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.clip(smooth[0].permute(1, 2, 0).numpy() + noise, 0, 255).astype(np.uint8)
 
 
+def _read(path: Path, model: Model) -> Pixels:
+    """The picture in a file, or, for a model that is not of RGB, its channels in turn as bands, over the bands' ranges."""
+    image, preprocessing = read_image(path), model.preprocessing
+    if preprocessing.pixels == "rgb":
+        return image
+    low, high = preprocessing.ranges
+    fractions = image[..., np.arange(preprocessing.bands) % image.shape[2]] / 255
+    return (low + fractions * (high - low)).astype(preprocessing.pixels)
+
+
 def _one_image(model: Model, path: Path, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """Seconds of decoding, preparing, the network, and labels."""
     marks = [time.perf_counter()]
-    image = read_image(path)
+    image = _read(path, model)
     marks.append(time.perf_counter())
     prepared = model.preprocessing.prepare(image)
     marks.append(time.perf_counter())

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from atrous import labelling
+from atrous.data.reading import as_read_by
 from atrous.errors import DataError
 from atrous.files import make_folder
 from atrous.images import MAX_PIXELS, write_image
@@ -107,7 +108,7 @@ class _LabelRows:
         self.resized = self.preprocessing.size_for(raster.size)
         ignore, classes = model.labels.ignore_index, model.labels.num_classes
         self.dtype = np.dtype(np.uint16 if max(ignore, classes - 1) > 255 else np.uint8)
-        _check_pixels(raster, model)
+        self._own(slice(0, 1), slice(0, 1))  # tells what does not fit before the work begins
         tiles = model.tiler.for_raster(self.preprocessing.input_size(raster.size), engine=model.engine)
         self.tiles = tiles
         settings.say(f"{raster.path}: {raster.size[0]}x{raster.size[1]} pixels by {tiles.reason}")
@@ -169,26 +170,9 @@ class _LabelRows:
         return resized_part(self._own, self.raster.size, self.resized, rows, columns)
 
     def _own(self, rows: slice, columns: slice) -> NDArray[Any]:
-        """Pixels in the bands of the model."""
-        return as_model_bands(self.raster.read(rows, columns), self.preprocessing.bands)
-
-
-def as_model_bands(pixels: NDArray[Any], bands: int) -> NDArray[Any]:
-    """Grey pixels (H, W, 1) as RGB where the model wants that, 16 bits as 8, as `read_image` does; else unchanged."""
-    if bands != 3:
-        return pixels
-    if pixels.dtype == np.uint16 and pixels.shape[2] in (1, 3):
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-
-
-def _check_pixels(raster: Raster, model: Model) -> None:
-    bands = model.preprocessing.bands
-    if as_model_bands(np.zeros((1, 1, raster.bands), raster.dtype), bands).shape[2] != bands:
-        raise DataError(
-            f"{raster.path}: {raster.bands} bands of {raster.dtype}, and the model reads {bands}. "
-            f"Choose the bands first (gdal_translate -b 1 -b 2 ...), or take a model that was trained on such images."
-        )
+        """Pixels as the model reads them."""
+        raster = self.raster
+        return as_read_by(self.preprocessing, raster.path, raster.read(rows, columns), nodata=raster.nodata)
 
 
 def _write(model: Model, raster: Raster, store: RowStore, target: Path, save: Sequence[str]) -> Iterator[Path]:
@@ -211,8 +195,9 @@ def _small_overlay(model: Model, raster: Raster, store: RowStore) -> NDArray[np.
     top = 0
     for labels in store.read(step * 64):
         columns = slice(0, raster.size[1])
-        pixels = as_model_bands(raster.read(slice(top, top + len(labels)), columns)[::step, ::step], 3)
-        pictures.append(np.ascontiguousarray(pixels[..., :3]).astype(np.uint8))
+        stored = raster.read(slice(top, top + len(labels)), columns)[::step, ::step]
+        pixels = as_read_by(model.preprocessing, raster.path, np.ascontiguousarray(stored), nodata=raster.nodata)
+        pictures.append(model.preprocessing.as_picture(pixels))
         maps.append(labels[::step, ::step])
         top += len(labels)
     return overlay(np.concatenate(pictures), np.concatenate(maps), model.labels)

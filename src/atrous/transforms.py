@@ -3,9 +3,13 @@
 A `View` is drawn first: one geometric map, and what happens to the colours. It is then applied to image and mask in one
 call, so the two cannot be parted. Image pixels are interpolated (with antialiasing when they shrink), mask pixels are
 nearest neighbours, and what lies outside the image is the mean colour in the image and void in the mask.
+
+Images that are not RGB have any number of bands of uint8, uint16 or float32. What is done to colours is for RGB alone;
+of the others whole images become brighter or darker, with more or less contrast.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -27,6 +31,8 @@ __all__ = [
 
 Matrix = NDArray[np.float64]
 Point = tuple[float, float]
+Pixels = NDArray[np.uint8 | np.uint16 | np.float32]
+MOST_CHANNELS = 4  # that OpenCV takes where it averages pixels, and whose outside it fills with a colour each
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 BLUR_SIGMA = (0.3, 1.5)  # pixels of the crop: from hardly seen to a camera out of focus
 JPEG_QUALITY = (30, 90)  # from heavy blocks to what cameras write
@@ -39,7 +45,7 @@ class Augmentation:
     `scale` is the range of the random scale (log-uniform); 0.5-2.0 in the DeepLab papers. `flip` is the share of
     mirrored views. `rotation` is the largest angle either way. `brightness`, `contrast` and `saturation` are the largest
     relative changes either way; `tint` that of each channel's gain. `blur` and `jpeg` are the shares of views that are
-    blurred, and that get the noise of JPEG compression.
+    blurred, and that get the noise of JPEG compression. `saturation`, `tint` and `jpeg` are for RGB alone.
     """
 
     crop_size: tuple[int, int]
@@ -58,9 +64,9 @@ class Augmentation:
 class View:
     """One drawn view. `matrix` (2, 3) maps source to crop coordinates (x, y), pixel centres at half-integers.
 
-    `scale` is the size change of the map. `gain` and `offset` (3,) act on each channel's value in 0-1 after `saturation`
-    (1 leaves colours, 0 is grey). `blur` is a Gaussian's deviation in pixels of the crop, 0 for none; `jpeg` a quality, 0
-    for no compression.
+    `scale` is the size change of the map. `gain` (3,) and `offset` act on each channel's value in 0-1 after `saturation`
+    (1 leaves colours, 0 is grey); the first gain acts on all bands of an image that is not RGB. `blur` is a Gaussian's
+    deviation in pixels of the crop, 0 for none; `jpeg` a quality, 0 for no compression.
     """
 
     size: tuple[int, int]
@@ -133,7 +139,7 @@ def plain_view(size: tuple[int, int]) -> View:
 
 def apply_view(
     view: View,
-    image: NDArray[np.uint8],
+    image: Pixels,
     mask: NDArray[np.integer],
     *,
     preprocessing: Preprocessing,
@@ -143,13 +149,14 @@ def apply_view(
 
     Args:
         view: from `draw_view` for an image of this size.
-        image: (H, W, 3) uint8.
+        image: (H, W, bands), cleaned by `Preprocessing.cleaned`.
         mask: (H, W) integer, same size.
-        preprocessing: mean and deviation of the normalisation, which the colour change is merged with.
+        preprocessing: how images were read, and mean and deviation of the normalisation, which the colour change is
+            merged with.
         ignore_index: what the mask holds outside the image.
 
     Returns:
-        The normalised image (height, width, 3) float32 (channels last, as the networks read it fastest), and the mask
+        The normalised image (height, width, bands) float32 (channels last, as the networks read it fastest), and the mask
         (height, width) of the mask's own type.
 
     Raises:
@@ -161,25 +168,32 @@ def apply_view(
 
 def warp_view(
     view: View,
-    image: NDArray[np.uint8],
+    image: Pixels,
     mask: NDArray[np.integer],
     *,
     preprocessing: Preprocessing,
     ignore_index: int,
-) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
-    """The geometric part of `apply_view`: image (height, width, 3) uint8, and mask (height, width) of its own type."""
+) -> tuple[Pixels, NDArray[np.integer]]:
+    """The geometric part of `apply_view`: image (height, width, bands), and mask (height, width), of their own types."""
     if image.shape[:2] != mask.shape:
         raise ValueError(f"image is {image.shape[:2]} and mask {mask.shape}; they must be of one size")
-    fill = tuple(float(round(value)) for value in preprocessing.neutral_colour())
+    fill = preprocessing.neutral_colour()
+    if image.dtype != np.float32:
+        fill = np.rint(fill)
     cut, matrix = _prepare(image, view)
-    warped = np.asarray(_warp(cut, matrix, view.size, cv2.INTER_LINEAR, fill), np.uint8)
+    warped = _in_fours(
+        cut,
+        lambda part, first: _warp(
+            part, matrix, view.size, cv2.INTER_LINEAR, tuple(fill[first : first + MOST_CHANNELS].tolist())
+        ),
+    )
     return warped, _warp(mask, view.matrix, view.size, cv2.INTER_NEAREST, float(ignore_index))
 
 
 def paste_class(
-    image: NDArray[np.uint8],
+    image: Pixels,
     mask: NDArray[np.integer],
-    donor: NDArray[np.uint8],
+    donor: Pixels,
     donor_mask: NDArray[np.integer],
     index: int,
 ) -> None:
@@ -192,17 +206,38 @@ def paste_class(
     mask[chosen] = index
 
 
-def finish_view(view: View, warped: NDArray[np.uint8], *, preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """The rest of `apply_view`: blur, JPEG noise, colour and normalisation of a warped image (height, width, 3)."""
+def finish_view(view: View, warped: Pixels, *, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """The rest of `apply_view`: blur, JPEG noise, colour and normalisation of a warped image (height, width, bands)."""
     if view.blur:
-        warped = np.asarray(cv2.GaussianBlur(warped, (0, 0), view.blur), np.uint8)
+        blurred = cv2.GaussianBlur(warped, (0, 0), view.blur)
+        warped = np.asarray(blurred, warped.dtype).reshape(warped.shape)
+    if preprocessing.pixels != "rgb":
+        return _light(warped, view, preprocessing)
     if view.jpeg:
         coded = cv2.imencode(".jpg", warped, [cv2.IMWRITE_JPEG_QUALITY, view.jpeg])[1]
         warped = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
     return _colour(warped, view, preprocessing)
 
 
-def _prepare(image: NDArray[np.uint8], view: View) -> tuple[NDArray[np.uint8], Matrix]:
+def _in_fours(image: Pixels, change: Callable[[Pixels, int], NDArray]) -> Pixels:
+    """What `change` makes of an image, given at most four bands at a time and the number of the first of them.
+
+    Two bands go one by one: of two OpenCV rounds places to 1/32 pixel, of one, three and four it does not.
+    """
+    rest = image.shape[2] % MOST_CHANNELS
+    widths = [MOST_CHANNELS] * (image.shape[2] // MOST_CHANNELS) + ([1, 1] if rest == 2 else [rest] * (rest > 0))
+    if len(widths) == 1 and widths[0] > 1:
+        return np.asarray(change(image, 0), image.dtype)
+    parts: list[NDArray] = []
+    first = 0
+    for width in widths:
+        part = change(np.ascontiguousarray(image[..., first : first + width]), first)
+        parts.append(part if part.ndim == 3 else part[..., None])  # OpenCV drops the axis of a single band
+        first += width
+    return np.concatenate(parts, axis=2)
+
+
+def _prepare(image: Pixels, view: View) -> tuple[Pixels, Matrix]:
     """Cut out what the crop sees and, when the view shrinks it, average pixels first: the antialiasing of the warp."""
     if view.scale >= 1:
         return image, view.matrix
@@ -218,21 +253,23 @@ def _prepare(image: NDArray[np.uint8], view: View) -> tuple[NDArray[np.uint8], M
     )
     cut = image[top:bottom, left:right]
     small_width, small_height = (max(1, round(length * view.scale)) for length in (right - left, bottom - top))
-    small = cv2.resize(cut, (small_width, small_height), interpolation=cv2.INTER_AREA)
+    small = _in_fours(
+        cut, lambda part, _: np.asarray(cv2.resize(part, (small_width, small_height), interpolation=cv2.INTER_AREA))
+    )
     matrix = view.matrix.copy()
     matrix[:, 2] += view.matrix[:, :2] @ np.array([left, top])
     matrix[:, 0] *= (right - left) / small_width
     matrix[:, 1] *= (bottom - top) / small_height
-    return np.asarray(small, np.uint8), matrix
+    return small, matrix
 
 
 def _warp(
-    picture: NDArray[np.integer],
+    picture: NDArray,
     matrix: Matrix,
     size: tuple[int, int],
     interpolation: int,
     fill: float | tuple[float, ...],
-) -> NDArray[np.integer]:
+) -> NDArray:
     """cv2's warp, whose pixel centres are integers, with a matrix whose pixel centres are half-integers."""
     shifted = matrix.copy()
     shifted[:, 2] += matrix[:, :2] @ np.array([0.5, 0.5]) - 0.5
@@ -246,7 +283,7 @@ def _warp(
     )
 
 
-def _colour(image: NDArray[np.integer], view: View, preprocessing: Preprocessing) -> NDArray[np.float32]:
+def _colour(image: Pixels, view: View, preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Saturation by a channel matrix; gain, offset, clipping and normalisation by one table per channel."""
     if view.saturation != 1:
         grey = np.tile(np.array(LUMA), (3, 1))
@@ -254,3 +291,12 @@ def _colour(image: NDArray[np.integer], view: View, preprocessing: Preprocessing
     values = np.arange(256)[:, None] / 255 * view.gain + view.offset
     table = preprocessing.standardise(np.clip(values, 0, 1)).astype(np.float32)
     return cv2.LUT(image, table.reshape(256, 1, 3))  # pyright: ignore[reportReturnType, reportArgumentType, reportCallIssue]
+
+
+def _light(image: Pixels, view: View, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Gain and offset of each band's value as a fraction of its range, then normalisation."""
+    gain, offset = float(view.gain[0]), view.offset
+    if gain == 1 and offset == 0:
+        return preprocessing.normalise(image)
+    low, high = preprocessing.ranges
+    return preprocessing.normalise(image * np.float64(gain) + (low * (1 - gain) + offset * (high - low)))

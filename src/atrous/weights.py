@@ -316,7 +316,11 @@ def _with_bands_of(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
     if there == here or 0 in (there, here):
         return tensors, ""
     adapted = adapt_bands(tensors[first], here)
-    how = "their sum" if here == 1 else f"taken in turn, times {there}/{here}"
+    how = (
+        "their sum, so that it answers as to a grey photograph"
+        if here == 1
+        else f"taken in turn, times {there}/{here}, so that its answers keep their size"
+    )
     return {**tensors, first: adapted}, (
         f"the first convolution, {first}, was made for {there} bands and adapted to {here}: {how}"
     )

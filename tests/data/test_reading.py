@@ -13,6 +13,7 @@ from atrous.data.samples import Dataset, Sample
 from atrous.errors import DataError, ImageError
 from atrous.images import read_image, read_raw_mask
 from atrous.labels import Labels
+from atrous.preprocessing import Preprocessing
 
 WINDOWS = [(0, 40, 0, 50), (3, 20, 7, 50), (39, 40, 0, 1)]
 THREE = Labels.numbered(3)
@@ -39,11 +40,11 @@ def test_windows_of_images(tmp_path, mode, window):
         Image.fromarray(pixels[..., 0].astype(np.uint16) * 250 + pixels[..., 1]).save(path)
     else:
         Image.fromarray(pixels).convert(mode).save(path, compression="tiff_lzw")
-    read = read_pixels(path, window)
+    read = read_pixels(path, Preprocessing(), window)
     assert read.flags.c_contiguous
     assert read.dtype == np.uint8
     assert np.array_equal(read, cropped(read_image(path), window))
-    assert np.array_equal(read_pixels(path), read_image(path))
+    assert np.array_equal(read_pixels(path, Preprocessing()), read_image(path))
 
 
 def test_windows_of_sixteen_bit_colour(tmp_path):
@@ -56,7 +57,7 @@ def test_windows_of_sixteen_bit_colour(tmp_path):
     ) as file:
         file.write(pixels)
     for window in WINDOWS:
-        assert np.array_equal(read_pixels(path, window), cropped(read_image(path), window))
+        assert np.array_equal(read_pixels(path, Preprocessing(), window), cropped(read_image(path), window))
 
 
 @pytest.mark.parametrize("kind", ["L", "1", "P", "I;16", "RGB"])
@@ -85,7 +86,7 @@ def test_windows_of_masks(tmp_path, kind, suffix, window):
 @pytest.mark.parametrize("mode", ["1", "L"])
 def test_where_white_is_zero_pillow_decides(tiff, mode):
     path = tiff(np.array(Image.fromarray(picture(3, (40, 50))).convert(mode)), tiffinfo={262: 0})
-    assert np.array_equal(read_pixels(path, (3, 9, 5, 50)), read_image(path)[3:9, 5:50])
+    assert np.array_equal(read_pixels(path, Preprocessing(), (3, 9, 5, 50)), read_image(path)[3:9, 5:50])
     assert np.array_equal(read_values(path, (3, 9, 5, 50)), read_raw_mask(path)[3:9, 5:50])
 
 
@@ -120,9 +121,9 @@ def test_what_is_no_window_of_a_pair(tmp_path, tiff):
     sample = Sample(name="a", image=image, mask=small, group="a", window=(0, 10, 0, 10))
     dataset = Dataset(root=tmp_path, layout="folder", labels=THREE, splits={"train": (sample,)})
     with pytest.raises(DataError, match="mask is 40x49 but its image 40x50"):
-        read_pair(sample, dataset)
+        read_pair(sample, dataset, Preprocessing())
     with pytest.raises(DataError, match=r"is 40x50 .* but rows 0 to 41"):
-        read_pixels(image, (0, 41, 0, 10))
+        read_pixels(image, Preprocessing(), (0, 41, 0, 10))
 
 
 def test_other_bands_are_refused_until_they_are_read(tmp_path):
@@ -134,4 +135,4 @@ def test_other_bands_are_refused_until_they_are_read(tmp_path):
     ) as file:
         file.write(np.ones((5, 40, 50), np.float32))
     with pytest.raises(ImageError, match="5 bands of float32; expected grey or RGB"):
-        read_pixels(path, (0, 10, 0, 10))
+        read_pixels(path, Preprocessing(), (0, 10, 0, 10))

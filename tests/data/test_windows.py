@@ -16,6 +16,7 @@ from atrous.data.windows import cut_large, leave_gap
 from atrous.errors import DataError
 from atrous.images import read_image, read_raw_mask
 from atrous.labels import Labels
+from atrous.preprocessing import Preprocessing
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -122,7 +123,7 @@ def test_one_image_becomes_windows_of_both_splits(tmp_path, small_windows):
     image, labels = read_image(root / "images/scene.tif"), read_raw_mask(root / "masks/scene.tif")
     for sample in (*train, *val):
         top, bottom, left, right = sample.window
-        pixels, numbers = read_pair(sample, dataset)
+        pixels, numbers = read_pair(sample, dataset, Preprocessing())
         assert np.array_equal(pixels, image[top:bottom, left:right])
         assert np.array_equal(numbers, labels[top:bottom, left:right])
 

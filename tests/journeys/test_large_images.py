@@ -64,7 +64,8 @@ def test_killed_work_goes_on_and_gives_the_same_bytes(
     code = (
         "import os, signal, sys\n"
         "from atrous.tiling import stitched\n"
-        "stitched.MOST_PIECE = 8\n"
+        "from atrous.rasters import rows\n"
+        "stitched.MOST_PIECE, rows._SYNC_SECONDS = 8, 0\n"
         "original = stitched.Stitched._logits\n"
         "mode, count = sys.argv[1], 0\n"
         "def counted(self, piece):\n"
@@ -105,10 +106,10 @@ def test_what_does_not_fit_is_told(model: Path, image: Path, tmp_path: Path) -> 
         file.write(np.zeros((5, 60, 50), np.uint8))
     done = predict(model, five, image, out=tmp_path / "out", save="polygons")
     assert done.returncode == 1
-    assert "5 bands of uint8, and the model reads 3" in done.stderr or "polygons cannot be written" in done.stderr
+    assert "5 bands of uint8; expected grey or RGB" in done.stderr or "polygons cannot be written" in done.stderr
     done = predict(model, five, out=tmp_path / "out", save="mask")
     assert done.returncode == 1
-    assert "5 bands of uint8, and the model reads 3" in done.stderr
+    assert "5 bands of uint8; expected grey or RGB" in done.stderr
     done = predict(model, image, out=tmp_path / "out", save="mask", scales="0.5,1")
     assert done.returncode == 1
     assert "Leave --scales and --flip away" in done.stderr

@@ -110,9 +110,12 @@ def info(model: str, /, *, json: Annotated[bool, Parameter(negative="")] = False
     console.result(f"classes      {loaded.labels.num_classes}: {', '.join(loaded.labels.names)}")
     console.result(f"ignore       {loaded.labels.ignore_index}")
     prepared = loaded.preprocessing
+    kind = "" if prepared.pixels == "rgb" else f" of {prepared.pixels}, as the files hold them"
     console.result(
-        f"input        {prepared.bands} bands, values {prepared.value_range[0]:g} to {prepared.value_range[1]:g}"
+        f"input        {prepared.bands} bands{kind}, values {prepared.value_range[0]:g} to {prepared.value_range[1]:g}"
     )
+    for number, (low, high) in enumerate(prepared.band_ranges or (), start=1):
+        console.result(f"band {number:<8}{low:g} to {high:g} in nearly all training pixels")
     console.result(f"mean, std    {prepared.mean}, {prepared.std}")
     console.result(f"resize       {prepared.resize}{f' {prepared.resize_to}' if prepared.resize_to else ''}")
     scores = loaded.metadata.get("scores") or {}

@@ -90,6 +90,8 @@ def predict(
     ):
         if outcome.error is None:
             done += 1
+            if outcome.warning is not None:
+                console.note(f"warning: {outcome.warning}")
             for path in outcome.written:
                 console.result(str(path))
         else:

@@ -8,6 +8,8 @@ D005 error    mask values that are no class
 D006 warning  a mask that is all void
 D007 warning  a class that is absent from train or from val
 D008 warning  groups (sequences, patients) that are in two splits
+D009 error    an image whose bands or number type differ from the others'
+D010 warning  an image with pixels that are no numbers: NaN, infinity
 """
 
 from collections import Counter, defaultdict
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atrous.data.masks import class_numbers, expected_values, foreign_values
+from atrous.data.pixels import as_read, other_kind
 from atrous.data.reading import file_sizes, read_pixels, read_values
 from atrous.data.samples import Dataset, Sample
 from atrous.errors import ImageError
@@ -64,7 +67,8 @@ class Finding:
 class SplitSummary:
     """One split in numbers. Pixel counts are of the masks that could be read and hold no foreign value.
 
-    `presence` (images, K) bool says which image holds which class, in the order of the split.
+    `presence` (images, K) bool says which image holds which class, in the order of the split. `missing_pixels` of
+    `missing_images` are no numbers.
     """
 
     images: int
@@ -74,6 +78,8 @@ class SplitSummary:
     class_images: tuple[int, ...]
     void_pixels: int
     presence: NDArray[np.bool_] = field(repr=False, compare=False)
+    missing_pixels: int = 0
+    missing_images: int = 0
 
     @property
     def class_shares(self) -> tuple[float, ...]:
@@ -143,6 +149,7 @@ class _Reading:
     size: tuple[int, int] | None = None
     pixels: NDArray[np.int64] | None = None
     has_mask: bool = True
+    missing: int = 0
     findings: list[Finding] = field(default_factory=list[Finding])
 
 
@@ -151,6 +158,8 @@ class _Tally:
     num_classes: int
     images: int = 0
     without_mask: int = 0
+    missing_pixels: int = 0
+    missing_images: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter[tuple[int, int]])
 
     def __post_init__(self) -> None:
@@ -160,6 +169,8 @@ class _Tally:
     def add(self, reading: _Reading) -> None:
         self.images += 1
         self.without_mask += not reading.has_mask
+        self.missing_pixels += reading.missing
+        self.missing_images += reading.missing > 0
         if reading.size is not None:
             self.sizes[reading.size] += 1
         if reading.pixels is not None:
@@ -177,6 +188,8 @@ class _Tally:
             class_images=tuple(presence.sum(axis=0).tolist()),
             void_pixels=int(self.pixels[-1]),
             presence=presence,
+            missing_pixels=self.missing_pixels,
+            missing_images=self.missing_images,
         )
 
 
@@ -190,9 +203,7 @@ def _read(dataset: Dataset, sample: Sample) -> _Reading:
     if sample.window is not None and not _fits(dataset, sample, reading):
         return reading
     try:
-        image = read_pixels(sample.image, sample.window)
-        reading.size = (image.shape[0], image.shape[1])
-        del image
+        _read_image(dataset, sample, reading)
     except ImageError as error:
         reading.findings.append(_unreadable("D002", dataset, sample.image, error))
     if sample.mask is None:
@@ -219,6 +230,46 @@ def _fits(dataset: Dataset, sample: Sample, reading: _Reading) -> bool:
     if image_size != mask_size:
         reading.findings.append(_sizes_differ(dataset, sample, sample.mask, image_size, mask_size))
     return image_size == mask_size
+
+
+def _read_image(dataset: Dataset, sample: Sample, reading: _Reading) -> None:
+    """Note an image's size, and what differs in it from the data set's pixels.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    path = sample.image
+    other = other_kind(path, dataset)
+    if other is not None:
+        reading.findings.append(
+            Finding(
+                code="D009",
+                severity="error",
+                file=_relative(dataset, path),
+                found=str(other),
+                expected=f"{dataset.pixels}, as the other images",
+                fix="Convert it, or leave it out; `bands: rgb` in a data.yaml reads all images as RGB in 8 bits.",
+            )
+        )
+        return
+    reads = as_read(dataset.pixels)
+    image = read_pixels(path, reads, sample.window)
+    reading.size = (image.shape[0], image.shape[1])
+    missing = reads.missing(image) if image.dtype == np.float32 else None
+    if missing is not None:
+        reading.missing = int(np.count_nonzero(missing))
+        y, x = divmod(int(np.argmax(missing)), missing.shape[1])
+        reading.findings.append(
+            Finding(
+                code="D010",
+                severity="warning",
+                file=_relative(dataset, path),
+                place=f"y={y}, x={x}",
+                found=f"NaN, infinity or the file's nodata in {reading.missing} of {missing.size} pixels",
+                expected="numbers",
+                fix="Nothing is learned or measured there: the mask counts as void, and the image as the mean colour.",
+            )
+        )
 
 
 def _count(

@@ -8,8 +8,13 @@ __all__ = ["fingerprint"]
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Sixteen hex digits that change when samples, splits, classes or file sizes change; contents are not read."""
+    """Sixteen hex digits that change when samples, splits, classes, the pixels that are read, or file sizes change.
+
+    Contents are not read.
+    """
     digest = hashlib.sha256(repr((dataset.labels, sorted(dataset.class_map.items()))).encode())
+    if dataset.bands != "auto" or not dataset.pixels.is_photo:
+        digest.update(repr((dataset.bands, dataset.pixels)).encode())
     for split, samples in sorted(dataset.splits.items()):
         for sample in samples:
             sizes = [

@@ -24,6 +24,7 @@ from atrous.data.rare import RareClasses
 from atrous.data.reading import file_sizes, read_pixels
 from atrous.data.samples import Dataset, Sample
 from atrous.errors import AtrousError, DataError, TrainingError
+from atrous.images import Pixels
 from atrous.memory import available_memory
 from atrous.preprocessing import Preprocessing
 from atrous.transforms import Augmentation, View, draw_view, finish_view, paste_class, warp_view
@@ -40,7 +41,7 @@ __all__ = [
     "told_worker_faults",
 ]
 
-Pair = tuple[NDArray[np.uint8], NDArray[np.integer]]
+Pair = tuple[Pixels, NDArray[np.integer]]
 Item = tuple[dict[str, NDArray[np.float32]], NDArray[np.integer], str]
 """Named maps (H, W, C), the mask (H, W), and the sample's name."""
 LONGEST_WAIT = 600.0  # seconds for a batch: slow disks are waited for, hung workers are not
@@ -78,19 +79,25 @@ class Batch:
         return Batch(inputs, self.mask.to(device, non_blocking=True), self.names)
 
 
-def read_pair(sample: Sample, dataset: Dataset) -> Pair:
-    """Read image (H, W, 3) uint8 and mask (H, W): all of them, or the sample's window alone.
+def read_pair(sample: Sample, dataset: Dataset, preprocessing: Preprocessing) -> Pair:
+    """Read image (H, W, bands), as a model with this `preprocessing` does, and mask (H, W), of its window if it has one.
+
+    Where pixels are missing (NaN, nodata) the mask is void: there is nothing to learn from or to measure.
 
     Raises:
-        DataError: a file is missing or unreadable, the mask has other values than classes, or the sizes differ.
+        DataError: a file is missing, unreadable or of other bands than the model's, the mask has other values than
+            classes, or the sizes differ.
     """
     if sample.mask is None:
         raise DataError(f"{sample.image}: has no mask. Run `atrous check {dataset.root}` to list every such file.")
     if sample.window is not None:
         _check_sizes(sample.mask, *file_sizes(sample.image, sample.mask), dataset)
-    image = read_pixels(sample.image, sample.window)
+    image = read_pixels(sample.image, preprocessing, sample.window)
     mask = read_mask(sample.mask, labels=dataset.labels, class_map=dataset.class_map, window=sample.window)
     _check_sizes(sample.mask, (image.shape[0], image.shape[1]), (mask.shape[0], mask.shape[1]), dataset)
+    missing = preprocessing.missing(image)
+    if missing is not None:
+        mask = np.where(missing, mask.dtype.type(dataset.labels.ignore_index), mask)
     return image, mask
 
 
@@ -183,10 +190,11 @@ class TrainingImages(TorchDataset[Item]):
         return *warp_view(view, image, mask, preprocessing=self.preprocessing, ignore_index=ignore_index), view
 
     def read(self, index: int) -> Pair:
-        """Image (H, W, 3) and mask (H, W) of sample `index`, from memory where they are kept."""
+        """Cleaned image (H, W, bands) and mask (H, W) of sample `index`, from memory where they are kept."""
         if index in self._cache:
             return self._cache[index]
-        pair = read_pair(self.samples[index], self.dataset)
+        image, mask = read_pair(self.samples[index], self.dataset, self.preprocessing)
+        pair = np.asarray(self.preprocessing.cleaned(image), image.dtype), mask
         size = pair[0].nbytes + pair[1].nbytes
         if self._cached_bytes + size <= self.cache_bytes:
             self._cache[index] = pair

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atrous.errors import DataError
-from atrous.images import UnreadableError, image_size, read_image, read_raw_mask
+from atrous.images import Pixels, UnreadableError, image_size, own_type, read_raw_mask
+from atrous.images import read_pixels as read_whole
+from atrous.preprocessing import Preprocessing
 from atrous.rasters import Raster, is_windowed, open_label_raster, open_raster
 
-__all__ = ["Window", "file_sizes", "read_pixels", "read_values", "values_by_piece"]
+__all__ = ["Window", "as_read_by", "file_sizes", "read_pixels", "read_values", "values_by_piece"]
 
 Window = tuple[int, int, int, int]
 """The part of an image that is meant: first row, row after the last, first column, column after the last."""
@@ -25,15 +27,31 @@ _PIECE = 2048
 """Side of the pieces in which a whole label raster is looked through."""
 
 
-def read_pixels(path: Path, window: Window | None = None) -> NDArray[np.uint8]:
-    """Read an image, or a window of it, as (H, W, 3) uint8 RGB: the same pixels that `read_image` gives.
+def read_pixels(path: Path, preprocessing: Preprocessing, window: Window | None = None) -> Pixels:
+    """Read an image, or a window of it, as a model does: (H, W, bands), the same pixels that `images.read_pixels` gives.
 
-    Raises ImageError for what `read_image` refuses, or a window with other bands than grey or RGB, or beyond the image.
+    Raises ImageError for what that refuses, or a window with other bands than the model's, or beyond the image.
     """
     if window is None:
-        return read_image(path)
+        return read_whole(path, preprocessing)
     with _opened(path, is_mask=False) as raster:
-        return _as_rgb(path, _read(path, raster, window))
+        return as_read_by(preprocessing, path, _read(path, raster, window), nodata=raster.nodata)
+
+
+def as_read_by(preprocessing: Preprocessing, path: Path, pixels: NDArray[Any], *, nodata: float | None) -> Pixels:
+    """Pixels (h, w, bands) as a raster stores them, in the bands and numbers that a model reads.
+
+    Raises ImageError where they are others.
+    """
+    if preprocessing.pixels == "rgb":
+        return _as_rgb(path, pixels)
+    bands = pixels.shape[2]
+    if bands != preprocessing.bands or own_type(pixels[:0], nodata).dtype != preprocessing.pixels:
+        raise UnreadableError(
+            f"{path}: {bands} band{'s'[: bands != 1]} of {pixels.dtype}; expected {preprocessing.bands} of "
+            f"{preprocessing.pixels}, as the model reads. Convert it, e.g. with gdal_translate -b ... -ot ..."
+        )
+    return own_type(pixels, nodata)
 
 
 def read_values(path: Path, window: Window | None = None) -> NDArray[np.uint8] | NDArray[np.uint16]:

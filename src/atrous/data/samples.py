@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from atrous.images import PHOTO, PixelKind
 from atrous.labels import Labels
 
-__all__ = ["SPLITS", "Dataset", "Sample"]
+__all__ = ["SPLITS", "Bands", "Dataset", "Sample"]
 
+Bands = int | Literal["auto", "rgb"]
 SPLITS = ("train", "val", "test")
 
 
@@ -34,6 +37,9 @@ class Dataset:
     `class_map` gives for raw mask values the class id or the ignore index where they differ; values that are neither in
     it, nor a class id, nor the ignore index are errors. `notes` are sentences for the user: what was recognised and
     decided, with the reason. `unpaired` are files for which no partner was found.
+
+    `pixels` is what most of the first images hold, which training reads. `bands` is what was said of it: a number, "rgb"
+    for reading everything as RGB in 8 bits, or "auto" for what the files say.
     """
 
     root: Path
@@ -43,6 +49,8 @@ class Dataset:
     class_map: dict[int, int] = field(default_factory=dict[int, int])
     notes: tuple[str, ...] = ()
     unpaired: tuple[Path, ...] = ()
+    pixels: PixelKind = PHOTO
+    bands: Bands = "auto"
 
     def __len__(self) -> int:
         return sum(len(samples) for samples in self.splits.values())

@@ -17,10 +17,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from atrous.errors import ImageError
+from atrous.errors import ImageError, MissingExtraError
 from atrous.images.faults import RESTORE, TILES, damaged, unreadable
 
-__all__ = ["MAX_PIXELS", "ORIENTATION_TAG", "opened", "orientation"]
+__all__ = ["MAX_PIXELS", "ORIENTATION_TAG", "check_size", "opened", "orientation", "recognised"]
 
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded unless the caller says otherwise: Pillow's own limit, 2**30 bytes / 4 / 3."""
@@ -50,9 +50,25 @@ _FOREIGN = (
 )
 
 
+Opener = Callable[..., ImageFile.ImageFile]
+
+
 @contextmanager
 def opened(path: Path, *, max_pixels: int | None) -> Iterator[tuple[ImageFile.ImageFile, BinaryIO]]:
     """Read the header, check the size, and turn whatever goes wrong until the end of the body into an ImageError."""
+    with recognised(path) as (_, opener, file):
+        image = opener(file)
+        width, height = image.size
+        check_size(path, (height, width), max_pixels)
+        yield image, file
+
+
+@contextmanager
+def recognised(path: Path) -> Iterator[tuple[str, Opener, BinaryIO]]:
+    """Open a file of a known format: (its name, what reads its header, the file).
+
+    Whatever goes wrong until the end of the body becomes an ImageError.
+    """
     _check_regular(path)
     name = "image"
     try:
@@ -60,10 +76,8 @@ def opened(path: Path, *, max_pixels: int | None) -> Iterator[tuple[ImageFile.Im
             head = file.read(132)
             name, opener = _opener(path, head)
             file.seek(0)
-            image = opener(file)
-            _check_size(path, image, max_pixels)
-            yield image, file
-    except ImageError:
+            yield name, opener, file
+    except (ImageError, MissingExtraError):
         raise
     except MemoryError as error:
         raise unreadable(path, "too large for this machine's memory", "a smaller file", TILES) from error
@@ -92,7 +106,7 @@ def _check_regular(path: Path) -> None:
         raise unreadable(path, "an empty file (0 bytes)", "an image", RESTORE)
 
 
-def _opener(path: Path, head: bytes) -> tuple[str, Callable[..., ImageFile.ImageFile]]:
+def _opener(path: Path, head: bytes) -> tuple[str, Opener]:
     for magic, name, opener in _OPENERS:
         if head.startswith(magic) and (name != "WebP" or head[8:12] == b"WEBP"):
             return name, opener
@@ -104,8 +118,9 @@ def _opener(path: Path, head: bytes) -> tuple[str, Callable[..., ImageFile.Image
     raise unreadable(path, "not an image, or its beginning is damaged", _FORMATS, RESTORE)
 
 
-def _check_size(path: Path, image: ImageFile.ImageFile, max_pixels: int | None) -> None:
-    width, height = image.size
+def check_size(path: Path, size: tuple[int, int], max_pixels: int | None) -> None:
+    """Raise ImageError for a picture of `size` (height, width) with more than `max_pixels` pixels."""
+    height, width = size
     if max_pixels is not None and width * height > max_pixels:
         found = f"{height} x {width} pixels (height x width) are {width * height / 1e6:.0f} million"
         raise unreadable(path, found, f"at most {max_pixels / 1e6:.3g} million pixels", TILES)

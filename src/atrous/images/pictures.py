@@ -3,7 +3,7 @@
 import importlib
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from atrous.files import write_atomically
 from atrous.images.faults import unreadable
 from atrous.images.opening import MAX_PIXELS, opened, orientation
 
-__all__ = ["image_size", "read_image", "sixteen_bit", "write_image"]
+__all__ = ["image_size", "read_image", "sixteen_bit", "upright", "write_image"]
 
 _JPEG_QUALITY = 95
+Number = TypeVar("Number", bound=np.generic)
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -103,7 +104,8 @@ def sixteen_bit(path: Path, image: Image.Image) -> NDArray[np.uint16]:
     return values.astype(np.uint16)
 
 
-def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:
+    """Pixels (H, W, bands) turned as an EXIF `orientation`, 1 to 8, says."""
     match orientation:
         case 2:
             return pixels[:, ::-1]

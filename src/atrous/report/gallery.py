@@ -100,11 +100,12 @@ def show_groups(groups: Groups, model: Model, dataset: Dataset) -> tuple[Group, 
 
 def _shot(score: ImageScore, model: Model, dataset: Dataset, allowed: int) -> Shot:
     try:
-        image, mask = read_pair(score.sample, dataset)
+        image, mask = read_pair(score.sample, dataset, model.preprocessing)
     except DataError as error:  # hours of training must not end without a page because a file has moved
         return Shot(name=score.sample.name, score=score, pictures=None, problem=str(error))
     labels = dataclasses.replace(model.labels, ignore_index=dataset.labels.ignore_index)
-    pictures = _draw(image, model.predict(image).label_map, mask, labels, allowed)
+    photo = model.preprocessing.as_picture(image)
+    pictures = _draw(photo, model.predict(image).label_map, mask, labels, allowed)
     return Shot(name=score.sample.name, score=score, pictures=pictures)
 
 

@@ -57,7 +57,7 @@ def origin_of(document: Mapping[str, Any], run: RunFolder) -> Origin:
     """
     try:
         stored: Mapping[str, Any] = document["preprocessing"]
-        prepared: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        prepared: dict[str, Any] = {key: _tuples(value) for key, value in stored.items()}
         model = document["settings"]["model"] if document.get("pretrained") == "network" else None
         return Origin(model=model, preprocessing=Preprocessing(**prepared))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -65,6 +65,11 @@ def origin_of(document: Mapping[str, Any], run: RunFolder) -> Origin:
             f"{run.path}/config.yaml is damaged ({type(error).__name__}: {error}); expected it as the run wrote it. Put it "
             "back, or start another run."
         ) from error
+
+
+def _tuples(value: Any) -> Any:
+    """YAML's lists as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def check_data(document: Mapping[str, Any], dataset: Dataset, run: RunFolder) -> None:

@@ -14,9 +14,11 @@ from atrous.catalogue import find_published
 from atrous.config import LENGTHS, TrainConfig
 from atrous.data.rare import RareClasses, find_rare
 from atrous.data.samples import Dataset
+from atrous.data.statistics import BandStatistics
 from atrous.engines import choose_device
 from atrous.errors import ConfigError, DataError
 from atrous.foreign import FOREIGN_NETWORKS
+from atrous.images import PixelKind
 from atrous.models.deeplab import NETWORKS, is_network
 from atrous.models.timm_backbone import PREFIX
 from atrous.origin import KINDS, Origin
@@ -24,13 +26,15 @@ from atrous.preprocessing import Preprocessing
 from atrous.training.balance import class_weights, median_weights
 from atrous.training.keeping import Keeping, choose_keeping
 from atrous.training.norm_policy import Start, choose_norms
-from atrous.training.sizes import Size, choose_crop, choose_enlargement, choose_preprocessing
+from atrous.training.sizes import Size, choose_bands, choose_crop, choose_enlargement, choose_preprocessing
 from atrous.training.stages import Stage, stages_of
 from atrous.transforms import Augmentation
 
 __all__ = ["Facts", "Plan", "make_plan"]
 
 
+KNOWN_BANDS = (1, 3)  # that weights made for RGB answer as they would to a photograph, grey or in colour
+FOR_RGB = ("saturation", "tint", "jpeg")  # settings
 LIGHT: Mapping[str, Any] = {"separable": True, "aspp_channels": 128, "decoder_channels": 128}
 DEFAULT_MINUTES_CPU = 15.0
 DEFAULT_IMAGES_GPU = 60_000  # views; about VOC's 30,000 steps at batch 16 scaled to fine-tuning
@@ -40,12 +44,14 @@ DEFAULT_IMAGES_GPU = 60_000  # views; about VOC's 30,000 steps at batch 16 scale
 class Facts:
     """What the plan needs to know of the training images.
 
-    Their sizes, the pixels of every class, and which image holds which class, (images, K) bool.
+    Their sizes, the pixels of every class, which image holds which class, (images, K) bool, and what their bands hold
+    where they are not RGB and the weights do not say how they are scaled.
     """
 
     sizes: Sequence[Size]
     class_pixels: Sequence[int]
     presence: NDArray[np.bool_]
+    bands: BandStatistics | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +96,14 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
     device = choose_device(config.device)
     reasons.append(f"device {device}: {_device_reason(config.device, device)}")
     model, network = _model(config, device, origin, reasons)
+    network = choose_bands(config, network, dataset.pixels, reasons)
     batch = _batch(config, device, len(samples), reasons)
     config = _length(config, device, len(samples), reasons)
     enlarge = choose_enlargement(config, facts.sizes, reasons)
     crop = choose_crop(config, device, facts.sizes, reasons)
     weights = _class_weights(config, facts.class_pixels, reasons)
     rare = _rare(config, facts, dataset, reasons)
-    freeze_stem = _freeze_stem(config, device, reasons)
+    freeze_stem = _freeze_stem(config, device, dataset.pixels, reasons)
     start = _start(config, model, origin)
     normed, norms = choose_norms(
         config.batch_norm,
@@ -138,8 +145,8 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
         model=model,
         network={**normed, "num_classes": dataset.labels.num_classes},
         start=start,
-        augmentation=_augmentation(config, crop),
-        preprocessing=choose_preprocessing(origin, crop, enlarge, reasons),
+        augmentation=_augmentation(config, crop, dataset.pixels, reasons),
+        preprocessing=choose_preprocessing(origin, dataset.pixels, facts.bands, crop, enlarge, reasons),
         batch=batch,
         workers=workers,
         class_weights=weights,
@@ -152,7 +159,11 @@ def make_plan(config: TrainConfig, dataset: Dataset, facts: Facts, origin: Origi
     )
 
 
-def _augmentation(config: TrainConfig, crop: Size) -> Augmentation:
+def _augmentation(config: TrainConfig, crop: Size, kind: PixelKind, reasons: list[str]) -> Augmentation:
+    left_out = [] if kind.is_photo else [name for name in FOR_RGB if getattr(config, name)]
+    if left_out:
+        reasons.append(f"{', '.join(left_out)} are left out of the augmentation: they are for RGB images")
+    config = config.model_copy(update=dict.fromkeys(left_out, 0.0))
     return Augmentation(
         crop_size=crop,
         scale=config.scale,
@@ -224,8 +235,13 @@ def _length(config: TrainConfig, device: torch.device, num_images: int, reasons:
     return config.model_copy(update={"epochs": epochs})
 
 
-def _freeze_stem(config: TrainConfig, device: torch.device, reasons: list[str]) -> bool:
-    """As asked; else on a CPU, where it nearly halves a step, if there are pretrained weights to keep."""
+def _freeze_stem(config: TrainConfig, device: torch.device, kind: PixelKind, reasons: list[str]) -> bool:
+    """As asked; else on a CPU, where it nearly halves a step, if there are pretrained weights that know such images."""
+    if config.weights != "none" and kind.bands not in KNOWN_BANDS:
+        frozen = config.freeze_stem or config.freeze != "none" or config.freeze_until is not None
+        what = "is frozen with the rest, and" if frozen else "is trained too: it"
+        reasons.append(f"the first convolution, adapted to {kind.bands} bands, {what} knows nothing yet of these bands")
+        return bool(config.freeze_stem)
     if config.freeze_stem is not None:
         return config.freeze_stem
     if config.freeze != "none" or config.freeze_until is not None or device.type != "cpu" or config.weights == "none":

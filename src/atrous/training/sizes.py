@@ -3,21 +3,27 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from atrous.config import TrainConfig
+from atrous.data.pixels import fits_data
+from atrous.data.statistics import BandStatistics
 from atrous.errors import ConfigError
+from atrous.images import PixelKind
 from atrous.origin import Origin
 from atrous.preprocessing import Preprocessing
 
-__all__ = ["Size", "choose_crop", "choose_enlargement", "choose_preprocessing"]
+__all__ = ["Size", "choose_bands", "choose_crop", "choose_enlargement", "choose_preprocessing"]
 
 Size = tuple[int, int]
 
 USUAL_SHORT_SIDE = 520  # torchvision's reference recipe, and the size at which its weights were measured
 LEAST_ENLARGED, MOST_ENLARGED = 1.15, 2.0
 WHOLE_STRIDE = 16  # of crops and inputs: a multiple of the output strides that are trained
+RGB_BANDS = 3
+SHOWN_BANDS = 3
 CROP_SIDE = {"cpu": 352, "cuda": 513, "mps": 513}
 
 
@@ -66,14 +72,57 @@ def choose_crop(config: TrainConfig, device: torch.device, sizes: Sequence[Size]
     return height, width
 
 
-def choose_preprocessing(origin: Origin, crop: Size, enlarge: float, reasons: list[str]) -> Preprocessing:
-    """That of the model file the weights come from, else ImageNet's; images enter at their own size, or enlarged."""
-    given = origin.preprocessing or Preprocessing()
+def choose_bands(config: TrainConfig, network: dict[str, Any], kind: PixelKind, reasons: list[str]) -> dict[str, Any]:
+    """The network's keyword arguments with as many bands as the images have, whatever the weights were trained with.
+
+    Raises:
+        ConfigError: the settings ask for another number.
+    """
+    given = config.network.get("in_channels", kind.bands)
+    if given != kind.bands:
+        raise ConfigError(
+            f"network.in_channels is {given}, but the images are read as {kind}; expected {kind.bands}. Leave the setting "
+            "out, or say with --set bands=... how images are read."
+        )
+    if not kind.is_photo:
+        reasons.append(f"the network reads {kind}, as the images are")
+    if kind.bands == network.get("in_channels", RGB_BANDS):
+        return network
+    return {**network, "in_channels": kind.bands}
+
+
+def choose_preprocessing(
+    origin: Origin, kind: PixelKind, bands: BandStatistics | None, crop: Size, enlarge: float, reasons: list[str]
+) -> Preprocessing:
+    """That of the model file the weights come from, where it reads such images; else ImageNet's, or the data's own.
+
+    Images enter at their own size, or enlarged.
+    """
+    given = _scaling(origin, kind, bands, reasons)
     plain = replace(given, resize="none", resize_to=None, resize_scale=None, pad_to=1)
-    if plain != Preprocessing():
+    if bands is None and plain != Preprocessing():
         reasons.append("pixels are scaled as the weights' model file says, not by ImageNet's mean")
     plain = replace(plain, pad_to=_padding(crop, reasons))
     return plain if enlarge == 1 else replace(plain, resize="scale", resize_scale=enlarge)
+
+
+def _scaling(origin: Origin, kind: PixelKind, bands: BandStatistics | None, reasons: list[str]) -> Preprocessing:
+    given = origin.preprocessing
+    if given is not None and fits_data(given, kind):
+        return given
+    if bands is None:
+        return Preprocessing()
+    scaled = bands.preprocessing
+    shown = ", ".join(f"{low:g} to {high:g}" for low, high in (scaled.band_ranges or ())[:SHOWN_BANDS])
+    more = ", ..." if scaled.bands > SHOWN_BANDS else ""
+    reasons.append(
+        f"pixels are scaled by each band's mean and deviation in {bands.summary}, and clipped far outside its 0.5th to "
+        f"99.5th percentile ({shown}{more}); the model file keeps all of it"
+    )
+    if bands.constant:
+        numbers = ", ".join(map(str, bands.constant))
+        reasons.append(f"nothing can be learned from band {numbers}: one value only in the training images")
+    return scaled
 
 
 def _padding(crop: Size, reasons: list[str]) -> int:

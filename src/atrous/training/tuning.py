@@ -41,7 +41,7 @@ def sample_logits(
     """
     logits, truth = [], []
     for sample in samples:
-        image, mask = read_pair(sample, dataset)
+        image, mask = read_pair(sample, dataset, model.preprocessing)
         every = max(1, int(np.ceil(np.sqrt(mask.size * len(samples) / PIXELS))))
         resized = resize_logits(model.coarse_logits(image), (mask.shape[0], mask.shape[1]))[0]
         seen = np.ascontiguousarray(mask[::every, ::every])

@@ -15,7 +15,7 @@ from atrous.data.samples import Dataset
 from atrous.errors import DataError
 from atrous.evaluation import Report
 from atrous.files import make_folder, replacing
-from atrous.images import write_image
+from atrous.images import Pixels, write_image
 from atrous.overlay import error_map, overlay, side_by_side
 from atrous.prediction import Model
 
@@ -120,21 +120,22 @@ def show_worst(folder: Path, report: Report, model: Model, dataset: Dataset, *, 
     make_folder(folder)
     for number, score in enumerate(ranked[:most], start=1):
         try:
-            image, mask = read_pair(score.sample, dataset)
+            image, mask = read_pair(score.sample, dataset, model.preprocessing)
         except DataError:
             continue  # it was there when it was measured; a picture is no reason to stop a training
         write_image(folder / f"{number}.jpg", _picture(image, mask, model, f"{score.sample.name}: {score.miou:.3f}"))
 
 
-def _picture(image: NDArray[np.uint8], mask: NDArray[np.integer], model: Model, title: str) -> NDArray[np.uint8]:
+def _picture(image: Pixels, mask: NDArray[np.integer], model: Model, title: str) -> NDArray[np.uint8]:
     predicted = model.predict(image).label_map
     labels = model.labels
+    shown = model.preprocessing.as_picture(image)
     return side_by_side(
         [
-            image,
-            overlay(image, mask, labels, legend=False),
-            overlay(image, predicted, labels, legend=False),
-            error_map(predicted, mask, labels, image=image),
+            shown,
+            overlay(shown, mask, labels, legend=False),
+            overlay(shown, predicted, labels, legend=False),
+            error_map(predicted, mask, labels, image=shown),
         ],
         [title, "truth", "prediction", "errors"],
         columns=2,

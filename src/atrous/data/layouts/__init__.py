@@ -8,6 +8,7 @@ from atrous.data.layouts.described import DATA_FILE, read_described
 from atrous.data.layouts.folder import is_mask_folder, read_folder
 from atrous.data.layouts.listing import Tree
 from atrous.data.layouts.voc import read_voc
+from atrous.data.pixels import choose_pixels
 from atrous.data.samples import Dataset
 from atrous.data.split import VAL_SHARE
 from atrous.errors import DataError
@@ -29,12 +30,17 @@ def open_dataset(path: Path, *, val_share: float = VAL_SHARE, seed: int = 0) -> 
     """Recognise the data set in the folder `path` (or in the data.yaml `path`) and pair its images and masks.
 
     The layouts are tried in the order of `LAYOUTS`; the first that fits is taken. Where there is no val split, train is
-    parted by `split_by_group` with `val_share` and `seed`. The result's `notes` tell what was decided and why.
+    parted by `split_by_group` with `val_share` and `seed`. The headers of the first images say how all are read
+    (`choose_pixels`). The result's `notes` tell what was decided and why.
 
     Raises DataError for a path that does not exist, a folder that is empty or in no known layout, images without masks
-    or masks without images.
+    or masks without images, or with other bands than a data.yaml says.
     """
-    rule = SplitRule(val_share=val_share, seed=seed)
+    dataset = _recognised(path, SplitRule(val_share=val_share, seed=seed))
+    return choose_pixels(dataset, dataset.bands)
+
+
+def _recognised(path: Path, rule: SplitRule) -> Dataset:
     if path.is_file():
         if path.suffix.lower() not in (".yaml", ".yml"):
             raise DataError(f"{path} is a file; expected a folder or a data.yaml. Name the folder that holds the data.")

@@ -11,6 +11,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from atrous.data.samples import Bands
 from atrous.errors import DataError
 from atrous.labels import Colour, Labels, voc_palette
 
@@ -50,6 +51,7 @@ class DataFile(BaseModel):
     ignore: int = Field(default=255, ge=0, le=65535)
     palette: dict[int, Colour] = Field(default_factory=dict[int, Colour])
     classes: dict[int, int | str] = Field(default_factory=dict[int, int | str])
+    bands: Bands = "auto"
     groups: re.Pattern[str] | None = None
 
     @field_validator("names", mode="before")
@@ -71,6 +73,14 @@ class DataFile(BaseModel):
     @classmethod
     def _read_colours(cls, value: Any) -> Any:
         return {key: _colour(colour) for key, colour in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _check_bands(cls, value: Any) -> Any:
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if value not in ("auto", "rgb") and not is_number:
+            raise ValueError(f"{value!r} is no number of bands; write for instance 8, or rgb for reading RGB in 8 bits")
+        return value
 
     @field_validator("groups", mode="before")
     @classmethod

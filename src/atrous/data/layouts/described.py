@@ -1,5 +1,6 @@
 """The data set that a data.yaml describes."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def read_described(file: Path, rule: SplitRule) -> Dataset:
         notes.append(f"Mask values are mapped as {file.name} says: {shown}.")
     if described.groups is not None:
         notes.append(f"Groups: by the pattern {described.groups.pattern!r} of {file.name}.")
-    return assemble(
+    dataset = assemble(
         tree,
         parts,
         layout="data.yaml",
@@ -49,6 +50,7 @@ def read_described(file: Path, rule: SplitRule) -> Dataset:
         rule=rule,
         group_of=_group_rule(described, file),
     )
+    return dataclasses.replace(dataset, bands=described.bands)
 
 
 def _part(root: Path, file: Path, name: str, place: str | FolderPair, *, links: set[Path]) -> Part:
