@@ -1,8 +1,6 @@
 """Predicting many files: the tree of the inputs is mirrored, a bad file is reported and the rest go on."""
 
-import csv
 import glob
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atrous.data.layouts.listing import PICTURE_SUFFIXES
-from atrous.errors import ConfigError, DataError
-from atrous.files import make_folder, write_atomically
-from atrous.prediction import Model, Prediction
+from atrous.errors import DataError
+from atrous.files import write_atomically
+from atrous.prediction import Model
+from atrous.results import FOR_ALL, Results, Wanted
 
-__all__ = ["KINDS", "InputFile", "Outcome", "find_images", "predict_files"]
-
-KINDS = ("mask", "overlay", "polygons", "table")
+__all__ = ["InputFile", "Outcome", "find_images", "predict_files"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +23,20 @@ class InputFile:
     path: Path
     target: Path
 
+    @property
+    def name(self) -> str:
+        """The image's path as seen from the folder that was named, with slashes."""
+        return (self.target.parent / self.path.name).as_posix()
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file: the files written, or the error."""
+    """What came of one file: the files written, or the error; at the very end the files of all images."""
 
     path: Path
     written: tuple[Path, ...] = ()
     error: str | None = None
+    of_all: bool = False
 
 
 def find_images(inputs: Sequence[str]) -> list[InputFile]:
@@ -83,67 +86,51 @@ def predict_files(
     files: Sequence[InputFile],
     *,
     out: Path,
-    save: Sequence[str] = ("mask", "overlay"),
+    wanted: Wanted | None = None,
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
 ) -> Iterator[Outcome]:
-    """Predict one file after another and write what `save` names below `out`.
+    """Predict one file after another and write what is wanted below `out`.
 
-    Files that fail are listed in `out/errors.jsonl`. `scales` and `flip` are as for `Model.predict`.
+    Files that fail are listed in `out/errors.jsonl`; files of all images hold the others. `scales` and `flip` are as for
+    `Model.predict`.
 
     Raises:
-        ConfigError: an unknown kind of result.
+        DataError: two images would write the same file.
         OutputError: results cannot be written; nothing half-written is left.
     """
-    unknown = [kind for kind in save if kind not in KINDS]
-    if unknown or not save:
-        raise ConfigError(
-            f"--save {','.join(save)}: {', '.join(unknown) or 'nothing'} is not known; expected {', '.join(KINDS)}."
-        )
-    make_folder(out)
+    wanted = wanted or Wanted()
+    _check_names(files, wanted)
     model.expect(len(files) * len(scales) * (2 if flip else 1))
     errors: list[Outcome] = []
+    with Results(out, wanted, model.labels) as results:
+        for file in files:
+            try:
+                prediction = model.predict(file.path, scales=scales, flip=flip)
+            except DataError as error:
+                outcome = Outcome(file.path, error=str(error))
+                errors.append(outcome)
+                _write_errors(out, errors)
+            else:
+                written = results.write(prediction, file.target, image=file.path, name=file.name)
+                outcome = Outcome(file.path, written=tuple(written))
+            yield outcome
+        if together := results.finish():
+            yield Outcome(out, written=together, of_all=True)
+
+
+def _check_names(files: Sequence[InputFile], wanted: Wanted) -> None:
+    """Refuse images that would overwrite each other's files, or a file of all images."""
+    owner: dict[Path, Path | None] = {Path(name): None for kind, name in FOR_ALL.items() if kind in wanted.kinds}
     for file in files:
-        try:
-            prediction = model.predict(file.path, scales=scales, flip=flip)
-        except DataError as error:
-            outcome = Outcome(file.path, error=str(error))
-            errors.append(outcome)
-            _write_errors(out, errors)
-        else:
-            outcome = Outcome(file.path, written=tuple(_write(prediction, out / file.target, save)))
-        yield outcome
-
-
-def _write(prediction: Prediction, target: Path, save: Sequence[str]) -> Iterator[Path]:
-    make_folder(target.parent)
-    if "mask" in save:
-        path = target.with_name(f"{target.name}.png")
-        prediction.save_mask(path)
-        yield path
-    if "overlay" in save:
-        path = target.with_name(f"{target.name}_overlay.png")
-        prediction.save_overlay(path)
-        yield path
-    if "polygons" in save:
-        path = target.with_name(f"{target.name}.geojson")
-        features = {"type": "FeatureCollection", "features": prediction.polygons()}
-        write_atomically(path, json.dumps(features).encode())
-        yield path
-    if "table" in save:
-        path = target.with_name(f"{target.name}.csv")
-        write_atomically(path, _csv(prediction).encode())
-        yield path
-
-
-def _csv(prediction: Prediction) -> str:
-    rows = prediction.table()
-    stream = io.StringIO()
-    fields = ["class_id", "class_name", "area_pixels", "top", "left", "bottom", "right", "centroid_y", "centroid_x"]
-    writer = csv.DictWriter(stream, fieldnames=fields)
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+        for path in wanted.files_of(file.target).values():
+            if path in owner:
+                other = owner[path] or "the file of all images"
+                raise DataError(
+                    f"{file.path} would write {path}, as {other} does; expected a file of its own for each. "
+                    "Rename one, or predict them into two folders."
+                )
+            owner[path] = file.path
 
 
 def _write_errors(out: Path, errors: Sequence[Outcome]) -> None:

@@ -85,22 +85,61 @@ def test_far_fewer_points_are_left():
     assert sum(len(ring) for outline in simple for ring in outline.exact) == exact
 
 
+def test_a_larger_tolerance_leaves_fewer_points():
+    """Where borders would cross, only these keep more points, not all of a region's."""
+    label_map = blobs((150, 200), cell=9)
+    counts = [
+        sum(len(ring) for outline in outlines(label_map, LABELS, simplify=tolerance) for ring in outline.rings)
+        for tolerance in (0, 0.8, 1.5, 3, 6)
+    ]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] < counts[0] / 5
+
+
 def test_pictures_keep_their_corners():
     (feature,) = polygons(np.zeros((3, 4), np.uint8), LABELS, simplify=50)
     assert feature["geometry"]["coordinates"] == [[[0, 0], [4, 0], [4, 3], [0, 3], [0, 0]]]
 
 
-def test_a_thin_void_line_keeps_two_regions_apart():
-    """Each alone could cross the line; the void between them is a piece of the picture as they are."""
-    label_map = np.zeros((40, 40), np.uint8)
-    label_map[20:] = 1
-    edge = 20 + (3 * np.sin(np.arange(40) / 2)).astype(int)
-    for column, row in enumerate(edge):
-        label_map[:row, column] = 0
-        label_map[row, column] = 255
-        label_map[row + 1 :, column] = 1
-    upper, lower = shapes(polygons(label_map, LABELS, simplify=4))
-    assert upper.intersection(lower).area < ROUNDING
+THIN_VOID = """
+    000000000
+    00  00000
+    0    0000
+      11  0
+     1111   1
+    111111111
+    111111111
+    111111111
+    111111111
+    111111111
+"""
+TURNED_OVER = """
+    0 2 00
+    1 02101
+    001110
+    200000
+    0200000
+    022 00
+    212000
+"""
+
+
+def drawn(rows):
+    """A map from a drawing; blanks are void."""
+    lines = [line[4:].ljust(9) for line in rows.strip("\n").splitlines()]
+    width = max(len(line.rstrip()) for line in lines)
+    return np.array([[255 if sign == " " else int(sign) for sign in line[:width]] for line in lines], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "tolerance"),
+    [
+        (THIN_VOID, 3),  # each border alone may cross the void between the two, which is a piece of the picture too
+        (TURNED_OVER, 8),  # a border turns over: its outline is valid, but is wound the wrong way
+    ],
+)
+def test_borders_that_a_tolerance_of_their_own_does_not_keep_apart(rows, tolerance):
+    check(drawn(rows), tolerance)
 
 
 @pytest.mark.parametrize("tolerance", [-1, float("nan"), float("inf")])

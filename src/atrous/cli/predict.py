@@ -16,6 +16,8 @@ def predict(
     *inputs: str,
     out: Path,
     save: str = "mask,overlay",
+    simplify: float = 0,
+    min_area: int = 1,
     scales: str = "1",
     flip: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
@@ -32,7 +34,13 @@ def predict(
     out:
         Where results go; the tree of the inputs is mirrored.
     save:
-        What to write, with commas: mask (palette PNG), overlay (PNG with legend), polygons (GeoJSON), table (CSV).
+        What to write, with commas. For each image: mask (palette PNG), overlay (PNG with legend), polygons (GeoJSON),
+        table (regions as CSV), scores (probabilities as .npz), labelme (JSON). For all together: coco (coco.json), cvat
+        (annotations.xml), tags (tags.csv, the share of every class).
+    simplify:
+        Polygons with fewer points, within this many pixels of the exact border; neighbours go on to share theirs.
+    min_area:
+        Leave regions of fewer pixels out of polygons and tables.
     scales:
         Sizes at which every image enters, times its own, with commas; the probabilities of all are averaged.
     flip:
@@ -46,19 +54,23 @@ def predict(
     from atrous.collection import find_images, predict_files
     from atrous.errors import ConfigError
     from atrous.prediction import load
+    from atrous.results import Wanted
 
     if not inputs:
         raise ConfigError(
             "no INPUT given; expected image files, folders or globs: atrous predict MODEL INPUT... --out DIR"
         )
     kinds = tuple(kind.strip() for kind in save.split(",") if kind.strip())
+    wanted = Wanted(kinds=kinds, simplify=simplify, min_area=min_area)
+    if wanted.ignored():
+        console.note(wanted.ignored())
     files = find_images(inputs)
     views = {"scales": parse_scales(scales), "flip": flip}
     loaded = load(model, device=device, engine=engine)
     done = failed = 0
-    for outcome in predict_files(loaded, files, out=out, save=kinds, **views):
+    for outcome in predict_files(loaded, files, out=out, wanted=wanted, **views):
         if outcome.error is None:
-            done += 1
+            done += not outcome.of_all
             for path in outcome.written:
                 console.result(str(path))
         else:

@@ -1,13 +1,16 @@
 """What a label map holds: classes with their areas, connected regions, and polygons that follow the pixel edges."""
 
 from atrous.regions.components import Region, find_regions
-from atrous.regions.counting import class_table, class_tags, count_pixels
+from atrous.regions.counting import TAG_SHARE, class_table, class_tags, count_pixels
 from atrous.regions.outline import Outline, Transform, outlines, polygons
+from atrous.regions.simplification import check_tolerance
 
 __all__ = [
+    "TAG_SHARE",
     "Outline",
     "Region",
     "Transform",
+    "check_tolerance",
     "class_table",
     "class_tags",
     "count_pixels",

@@ -12,7 +12,7 @@ from atrous.errors import ConfigError
 from atrous.labels import Labels
 from atrous.regions.components import Region, measure
 from atrous.regions.rings import trace_rings
-from atrous.regions.simplification import simplify_rings
+from atrous.regions.simplification import check_tolerance, simplify_rings
 
 __all__ = ["Outline", "Transform", "outlines", "polygons"]
 
@@ -69,8 +69,7 @@ def outlines(
     area_unit: str = "m2",
 ) -> list[Outline]:
     """The regions of a label map (H, W) with their rings, the largest first. Arguments are those of `polygons`."""
-    if not (math.isfinite(simplify) and simplify >= 0):
-        raise ConfigError(f"simplify is {simplify}, expected a tolerance in pixels: 0 (exact) or more, such as 1.5.")
+    check_tolerance(simplify)
     regions = measure(
         label_map,
         labels,
