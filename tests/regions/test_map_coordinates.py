@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from label_maps import LABELS, MAPS, doubled_area, rings_of
 
 from atrous.errors import ConfigError
 from atrous.regions import polygons
+from label_maps import LABELS, MAPS, doubled_area, rings_of
 
 NORTH_UP = (0.5, 0, 600_000, 0, -0.5, 5_800_000)  # half a metre a pixel, rows go south
 NUMBERS = st.sampled_from([-3.0, -0.5, 0.25, 1.0, 2.0])

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from label_maps import LABELS, MAPS, blobs, doubled_area, filled, rings_of
 
 from atrous.errors import ConfigError, DataError
 from atrous.labels import Labels
 from atrous.regions import class_table, class_tags, count_pixels, find_regions, polygons
+from label_maps import LABELS, MAPS, blobs, doubled_area, filled, rings_of
 
 
 @given(MAPS)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from label_maps import LABELS, MAPS, blobs
 
 from atrous.errors import ConfigError, MissingExtraError
 from atrous.regions import outlines, polygons
+from label_maps import LABELS, MAPS, blobs
 
 shapely = pytest.importorskip("shapely")
 from shapely.geometry import shape  # noqa: E402

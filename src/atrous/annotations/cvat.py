@@ -11,7 +11,8 @@ from atrous.regions import Outline
 
 __all__ = ["CvatFile"]
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+# XML 1.0, section 2.2; and carriage returns, which come back as line feeds (section 2.11).
+_NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class CvatFile:
