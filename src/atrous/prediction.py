@@ -33,7 +33,7 @@ from atrous.models.deeplab import DeepLab
 from atrous.notebook import as_html
 from atrous.overlay import overlay
 from atrous.preprocessing import Preprocessing
-from atrous.regions import TAG_SHARE, Outline, Transform, class_table, class_tags, find_regions, outlines, polygons
+from atrous.regions import TAG_SHARE, Outline, Transform, class_table, class_tags, find_regions, outlines
 
 __all__ = ["Model", "Prediction", "load"]
 
@@ -73,9 +73,24 @@ class Prediction:
         """The image with the classes in colour, and a legend: (H', W, 3) uint8."""
         return overlay(self.image, self.label_map, self.labels, opacity=opacity, legend=legend)
 
-    def outlines(self, *, min_area: int = 1, simplify: float = 0) -> list[Outline]:
-        """Regions with their measures and rings as arrays; arguments as for `polygons`."""
-        return outlines(self.label_map, self.labels, min_area=min_area, simplify=simplify, confidence=self.confidence)
+    def outlines(
+        self,
+        *,
+        min_area: int = 1,
+        simplify: float = 0,
+        pixel_area: float | None = None,
+        area_unit: str = "m2",
+    ) -> list[Outline]:
+        """Regions with their measures, and their rings as arrays; arguments as for `polygons`."""
+        return outlines(
+            self.label_map,
+            self.labels,
+            min_area=min_area,
+            simplify=simplify,
+            confidence=self.confidence,
+            pixel_area=pixel_area,
+            area_unit=area_unit,
+        )
 
     def polygons(
         self,
@@ -95,16 +110,8 @@ class Prediction:
             area_unit: The unit's name.
             transform: Six numbers a, b, c, d, e, f: coordinates (a x + b y + c, d x + e y + f) in place of pixels.
         """
-        return polygons(
-            self.label_map,
-            self.labels,
-            min_area=min_area,
-            simplify=simplify,
-            confidence=self.confidence,
-            pixel_area=pixel_area,
-            area_unit=area_unit,
-            transform=transform,
-        )
+        found = self.outlines(min_area=min_area, simplify=simplify, pixel_area=pixel_area, area_unit=area_unit)
+        return [outline.as_feature(transform) for outline in found]
 
     def table(
         self, *, min_area: int = 1, pixel_area: float | None = None, area_unit: str = "m2"

@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from atrous.annotations import CocoFile, CvatFile, TagsFile, write_geojson, write_labelme, write_regions
 from atrous.errors import ConfigError
 from atrous.files import make_folder, replacing
 from atrous.labels import Labels
 from atrous.prediction import Prediction
-from atrous.regions import Outline, check_tolerance
+from atrous.regions import Outline, Transform, check_tolerance
 
 __all__ = ["FOR_ALL", "KINDS", "PER_IMAGE", "Results", "Wanted"]
 
@@ -107,7 +107,18 @@ class Results:
         temporary = self._stack.enter_context(replacing(self._out / FOR_ALL[kind]))
         return self._stack.enter_context(temporary.open("wb"))
 
-    def write(self, prediction: Prediction, target: Path, *, image: Path, name: str) -> Iterator[Path]:
+    def write(
+        self,
+        prediction: Prediction,
+        target: Path,
+        *,
+        image: Path,
+        name: str,
+        transform: Transform | None = None,
+        crs: str | None = None,
+        pixel_area: float | None = None,
+        area_unit: str = "m2",
+    ) -> Iterator[Path]:
         """Write the files of one image and add it to those of all.
 
         Args:
@@ -115,11 +126,16 @@ class Results:
             target: the path of its files below the folder, without an ending.
             image: where the image is.
             name: what it is called in the files of all images.
+            transform: six numbers that put GeoJSON on a map; all other files stay in pixels.
+            crs: the map's coordinate system, as WKT or `EPSG:32632`.
+            pixel_area: what one pixel covers, in `area_unit`, where that is known.
+            area_unit: the unit's name.
         """
         wanted = self._wanted
+        physical: dict[str, Any] = {"pixel_area": pixel_area, "area_unit": area_unit}
         outlines: Sequence[Outline] = ()
         if OUTLINED & set(wanted.kinds):
-            outlines = prediction.outlines(min_area=wanted.min_area, simplify=wanted.simplify)
+            outlines = prediction.outlines(min_area=wanted.min_area, simplify=wanted.simplify, **physical)
         files = wanted.files_of(self._out / target)
         if files:
             make_folder((self._out / target).parent)
@@ -129,9 +145,10 @@ class Results:
             elif kind == "overlay":
                 prediction.save_overlay(path)
             elif kind == "polygons":
-                write_geojson(path, [outline.as_feature() for outline in outlines])
+                features = [outline.as_feature(transform) for outline in outlines]
+                write_geojson(path, features, on_map=transform is not None, crs=crs)
             elif kind == "table":
-                write_regions(path, prediction.table(min_area=wanted.min_area))
+                write_regions(path, prediction.table(min_area=wanted.min_area, **physical))
             elif kind == "scores":
                 prediction.save_scores(path)
             elif kind == "labelme":

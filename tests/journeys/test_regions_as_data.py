@@ -15,7 +15,8 @@ import atrous as library
 from annotation_readers import read_coco, read_cvat, read_labelme
 from atrous.collection import InputFile, predict_files
 from atrous.images import read_raw_mask
-from atrous.results import KINDS, Wanted
+from atrous.results import KINDS, Results, Wanted
+from label_maps import filled
 
 NAMES = ('<img src=x onerror="x">', "=cmd|' /C calc'!A0", "grün, blue\n& more")
 LABELS = library.Labels(names=NAMES)
@@ -210,3 +211,36 @@ def test_a_setting_without_effect_is_told(atrous, model, photos):
     assert "--simplify and --min-area: no effect on mask,overlay" in err
     _, _, err = atrous("predict", "M", photos / "a.png", "--out", "out", "--save", "table", *options)
     assert "--simplify: no effect on table" in err
+
+
+def test_results_on_a_map(model, photos, tmp_path):
+    """GeoJSON goes onto the map, physical areas into tables; what is drawn over the image stays in pixels."""
+    transform = (0.5, 0, 600_000, 0, -0.5, 5_800_000)
+    place = {"transform": transform, "crs": "EPSG:32632", "pixel_area": 0.25, "area_unit": "m2"}
+    prediction = model.predict(photos / "a.png")
+    with Results(tmp_path / "out", Wanted(kinds=("polygons", "table", "coco")), LABELS) as results:
+        list(results.write(prediction, Path("a"), image=photos / "a.png", name="a.png", **place))
+        results.finish()
+    collection = json.loads((tmp_path / "out" / "a.geojson").read_text())
+    assert collection["crs"]["properties"]["name"] == "urn:ogc:def:crs:EPSG::32632"
+    expected = prediction.polygons(pixel_area=0.25, transform=transform)
+    assert collection["features"] == json.loads(json.dumps(expected))
+    with (tmp_path / "out" / "a.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["area"]) == int(row["area_pixels"]) / 4 and row["area_unit"] == "m2" for row in rows)
+    assert read_coco((tmp_path / "out" / "coco.json").read_bytes(), LABELS)["a.png"].tolist() == (
+        prediction.label_map.tolist()
+    )
+
+
+def test_a_prediction_in_python(model, photos):
+    prediction = model.predict(photos / "a.png")
+    assert prediction.tags() == {row["class_name"]: row["share"] for row in prediction.shares() if row["share"] > 0.01}
+    regions = [outline.region for outline in prediction.outlines()]
+    assert [region.as_row() for region in regions] == prediction.table()
+    largest = prediction.table()[0]
+    inside = filled(prediction.polygons()[0]["geometry"]["coordinates"], prediction.size)
+    assert largest["mean_confidence"] == pytest.approx(prediction.confidence[inside].mean(), abs=1e-4)
+    shown = prediction._repr_html_()
+    assert "&lt;img src=x" in shown
+    assert "<img src=x" not in shown
