@@ -180,7 +180,7 @@ class TestAnswers:
         shares = probabilities(self.SEVERAL, SIZE)
         np.testing.assert_allclose(shares, expected, rtol=0, atol=1e-4)
         np.testing.assert_allclose(shares.sum(axis=0), 1, rtol=0, atol=1e-5)
-        assert np.array_equal(confidence(self.SEVERAL, SIZE), shares.max(axis=0))
+        np.testing.assert_allclose(confidence(self.SEVERAL, SIZE), shares.max(axis=0), rtol=0, atol=1e-5)
         assert_best(label_map(self.SEVERAL, SIZE), expected)
 
     def test_their_order_does_not_matter(self):

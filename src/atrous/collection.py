@@ -1,8 +1,6 @@
 """Predicting many files: the tree of the inputs is mirrored, a bad file is reported and the rest go on."""
 
-import csv
 import glob
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atrous.data.layouts.listing import PICTURE_SUFFIXES
-from atrous.errors import ConfigError, DataError, MissingExtraError
-from atrous.files import make_folder, write_atomically
+from atrous.errors import DataError, MissingExtraError
+from atrous.files import write_atomically
 from atrous.footage import VideoSettings, segment_video
 from atrous.prediction import Model, Prediction
-from atrous.streamed import StreamedSettings, is_streamed, segment_streamed
+from atrous.results import FOR_ALL, Results, Wanted
+from atrous.streamed import KINDS as STREAMED_KINDS
+from atrous.streamed import StreamedSettings, is_streamed, place_of, segment_streamed
 from atrous.video import VIDEO_SUFFIXES, expected_frames, is_video
 
-__all__ = ["KINDS", "InputFile", "Outcome", "find_images", "predict_files"]
-
-KINDS = ("mask", "overlay", "polygons", "table")
+__all__ = ["InputFile", "Outcome", "find_images", "predict_files"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +28,21 @@ class InputFile:
     target: Path
     is_video: bool = False
 
+    @property
+    def name(self) -> str:
+        """The image's path as seen from the folder that was named, with slashes."""
+        return (self.target.parent / self.path.name).as_posix()
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file: the files written, or the error; and a warning where a part of the image is missing."""
+    """What came of one file: the files written and perhaps a warning, or the error; at the end the files of all images."""
 
     path: Path
     written: tuple[Path, ...] = ()
     error: str | None = None
     warning: str | None = None
+    of_all: bool = False
 
 
 def find_images(inputs: Sequence[str]) -> list[InputFile]:
@@ -103,49 +107,78 @@ def predict_files(
     files: Sequence[InputFile],
     *,
     out: Path,
-    save: Sequence[str] = ("mask", "overlay"),
+    wanted: Wanted | None = None,
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     video: VideoSettings | None = None,
     streamed: StreamedSettings | None = None,
 ) -> Iterator[Outcome]:
-    """Predict one file after another and write what `save` names below `out`.
+    """Predict one file after another and write what is wanted below `out`.
 
-    Files that fail are listed in `out/errors.jsonl`. `scales` and `flip` are as for `Model.predict`; `video` says how
-    videos are segmented, `streamed` who hears of images that are read by windows.
+    Files that fail are listed in `out/errors.jsonl`; files of all images hold the others. `scales` and `flip` are as for
+    `Model.predict`; `video` says how videos are segmented, `streamed` who hears of images that are read by windows.
 
     Raises:
-        ConfigError: an unknown kind of result.
+        DataError: two images would write the same file.
         OutputError: results cannot be written; nothing half-written is left.
     """
-    unknown = [kind for kind in save if kind not in KINDS]
-    if unknown or not save:
-        raise ConfigError(
-            f"--save {','.join(save)}: {', '.join(unknown) or 'nothing'} is not known; expected {', '.join(KINDS)}."
-        )
-    make_folder(out)
+    wanted = wanted or Wanted()
+    _check_names(files, wanted)
     model.expect(sum(map(_images_in, files)) * len(scales) * (2 if flip else 1))
     errors: list[Outcome] = []
-    for file in files:
-        warning: str | None = None
-        try:
-            if file.is_video:
-                target = out / file.target
-                written = segment_video(model, file.path, target, save=save, scales=scales, flip=flip, settings=video)
-            elif is_streamed(file.path):
-                _refuse_views(file.path, scales, flip)
-                written = segment_streamed(model, file.path, out / file.target, save=save, settings=streamed)
+    with Results(out, wanted, model.labels) as results:
+        for file in files:
+            warning: str | None = None
+            try:
+                if file.is_video:
+                    written = segment_video(
+                        model, file.path, out / file.target, save=wanted.kinds, scales=scales, flip=flip, settings=video
+                    )
+                elif is_streamed(file.path):
+                    _refuse_views(file.path, scales, flip)
+                    written = tuple(_large(model, file, out, wanted, results, streamed))
+                else:
+                    prediction = model.predict(file.path, scales=scales, flip=flip)
+                    written = tuple(results.write(prediction, file.target, image=file.path, name=file.name))
+                    warning = _warning(file.path, prediction)
+            except (DataError, MissingExtraError) as error:
+                outcome = Outcome(file.path, error=str(error))
+                errors.append(outcome)
+                _write_errors(out, errors)
             else:
-                prediction = model.predict(file.path, scales=scales, flip=flip)
-                written = tuple(_write(prediction, out / file.target, save))
-                warning = _warning(file.path, prediction)
-        except (DataError, MissingExtraError) as error:
-            outcome = Outcome(file.path, error=str(error))
-            errors.append(outcome)
-            _write_errors(out, errors)
-        else:
-            outcome = Outcome(file.path, written=written, warning=warning)
-        yield outcome
+                outcome = Outcome(file.path, written=written, warning=warning)
+            yield outcome
+        if together := results.finish():
+            yield Outcome(out, written=together, of_all=True)
+
+
+def _large(
+    model: Model, file: InputFile, out: Path, wanted: Wanted, results: Results, settings: StreamedSettings | None
+) -> Iterator[Path]:
+    """An image that is read by windows: mask and overlay by rows; what needs all of it, where it fits, on the map."""
+    by_rows = tuple(kind for kind in wanted.kinds if kind in STREAMED_KINDS)
+    place = place_of(file.path) if len(by_rows) < len(wanted.kinds) else None
+    if by_rows:
+        yield from segment_streamed(model, file.path, out / file.target, save=by_rows, settings=settings)
+    if place is not None:
+        prediction = model.predict(file.path)
+        yield from results.write(prediction, file.target, image=file.path, name=file.name, leave_out=by_rows, **place)
+
+
+def _check_names(files: Sequence[InputFile], wanted: Wanted) -> None:
+    """Refuse images that would overwrite each other's files, or a file of all images."""
+    owner: dict[Path, Path | None] = {Path(name): None for kind, name in FOR_ALL.items() if kind in wanted.kinds}
+    for file in files:
+        if file.is_video:
+            continue
+        for path in wanted.files_of(file.target).values():
+            if path in owner:
+                other = owner[path] or "the file of all images"
+                raise DataError(
+                    f"{file.path} would write {path}, as {other} does; expected a file of its own for each. "
+                    "Rename one, or predict them into two folders."
+                )
+            owner[path] = file.path
 
 
 def _refuse_views(path: Path, scales: Sequence[float], flip: bool) -> None:
@@ -170,37 +203,6 @@ def _warning(path: Path, prediction: Prediction) -> str | None:
         f"{path}: {prediction.missing_pixels} of {prediction.label_map.size} pixels hold no number (NaN, infinity or "
         "nodata); they went in as the mean colour, so do not trust the classes there."
     )
-
-
-def _write(prediction: Prediction, target: Path, save: Sequence[str]) -> Iterator[Path]:
-    make_folder(target.parent)
-    if "mask" in save:
-        path = target.with_name(f"{target.name}.png")
-        prediction.save_mask(path)
-        yield path
-    if "overlay" in save:
-        path = target.with_name(f"{target.name}_overlay.png")
-        prediction.save_overlay(path)
-        yield path
-    if "polygons" in save:
-        path = target.with_name(f"{target.name}.geojson")
-        features = {"type": "FeatureCollection", "features": prediction.polygons()}
-        write_atomically(path, json.dumps(features).encode())
-        yield path
-    if "table" in save:
-        path = target.with_name(f"{target.name}.csv")
-        write_atomically(path, _csv(prediction).encode())
-        yield path
-
-
-def _csv(prediction: Prediction) -> str:
-    rows = prediction.table()
-    stream = io.StringIO()
-    fields = ["class_id", "class_name", "area_pixels", "top", "left", "bottom", "right", "centroid_y", "centroid_x"]
-    writer = csv.DictWriter(stream, fieldnames=fields)
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def _write_errors(out: Path, errors: Sequence[Outcome]) -> None:

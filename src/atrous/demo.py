@@ -111,7 +111,7 @@ def write_scenes(root: Path, *, seed: int, counts: dict[str, int], size: tuple[i
 
 def _predict_some(model: Model, dataset: Dataset, out: Path) -> None:
     files = find_images([str(sample.image) for sample in dataset.splits["test"][:8]])
-    for _ in predict_files(model, files, out=out, save=("mask", "overlay")):
+    for _ in predict_files(model, files, out=out):
         pass
 
 

@@ -1,8 +1,5 @@
 """A model: a network with its labels and preprocessing; and what it says of an image."""
 
-import base64
-import html
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 
 from atrous import checkpoint, labelling
 from atrous.allocator import give_back_freed_memory
+from atrous.annotations import write_scores
 from atrous.engines import (
     Coarse,
     Engine,
@@ -27,20 +25,21 @@ from atrous.engines import (
     label_map,
     make_engine,
     probabilities,
+    probability_strips,
 )
 from atrous.errors import ConfigError, ImageError, MissingExtraError, WeightsError
 from atrous.images import Pixels, read_pixels, write_image, write_mask
 from atrous.labels import VOC, Labels
 from atrous.models.deeplab import DeepLab
+from atrous.notebook import as_html
 from atrous.overlay import overlay
 from atrous.preprocessing import Preprocessing
-from atrous.regions import class_table, find_regions, polygons
+from atrous.regions import TAG_SHARE, Outline, Transform, class_table, class_tags, find_regions, outlines
 from atrous.tiling import Tiler
 
 __all__ = ["Model", "Prediction", "load"]
 
 ImageArray = NDArray[np.uint8]
-NOTEBOOK_PIXELS = 1000
 MANY_IMAGES = 200  # from here on the label kernel is loaded at once; it takes about as long as labels without it
 
 
@@ -92,17 +91,70 @@ class Prediction:
         """The image with the classes in colour, and a legend: (H', W, 3) uint8."""
         return overlay(self.picture(), self.label_map, self.labels, opacity=opacity, legend=legend)
 
-    def polygons(self, *, min_area: int = 1) -> list[dict[str, Any]]:
-        """Regions as GeoJSON features in pixel coordinates; areas equal pixel counts."""
-        return polygons(self.label_map, self.labels, min_area=min_area)
+    def outlines(
+        self,
+        *,
+        min_area: int = 1,
+        simplify: float = 0,
+        pixel_area: float | None = None,
+        area_unit: str = "m2",
+    ) -> list[Outline]:
+        """Regions with their measures, and their rings as arrays; arguments as for `polygons`."""
+        return outlines(
+            self.label_map,
+            self.labels,
+            min_area=min_area,
+            simplify=simplify,
+            confidence=self.confidence,
+            pixel_area=pixel_area,
+            area_unit=area_unit,
+        )
 
-    def table(self, *, min_area: int = 1) -> list[dict[str, Any]]:
-        """Regions as rows: class, area in pixels, half-open box (top, left, bottom, right), centroid (y, x)."""
-        return [region.as_row() for region in find_regions(self.label_map, self.labels, min_area=min_area)]
+    def polygons(
+        self,
+        *,
+        min_area: int = 1,
+        simplify: float = 0,
+        pixel_area: float | None = None,
+        area_unit: str = "m2",
+        transform: Transform | None = None,
+    ) -> list[dict[str, Any]]:
+        """Regions as GeoJSON features with class, area and mean confidence; areas equal pixel counts.
+
+        Args:
+            min_area: Regions of fewer pixels are left out.
+            simplify: Tolerance in pixels for fewer points; 0 is exact, more needs the extra `geo`.
+            pixel_area: What one pixel covers, in `area_unit`; gives each region its `area`.
+            area_unit: The unit's name.
+            transform: Six numbers a, b, c, d, e, f: coordinates (a x + b y + c, d x + e y + f) in place of pixels.
+        """
+        found = self.outlines(min_area=min_area, simplify=simplify, pixel_area=pixel_area, area_unit=area_unit)
+        return [outline.as_feature(transform) for outline in found]
+
+    def table(
+        self, *, min_area: int = 1, pixel_area: float | None = None, area_unit: str = "m2"
+    ) -> list[dict[str, Any]]:
+        """Regions as rows: class, area in pixels, half-open box (top, left, bottom, right), centroid (y, x).
+
+        With each its mean confidence, and with `pixel_area`, what one pixel covers in `area_unit`, its physical area.
+        """
+        found = find_regions(
+            self.label_map,
+            self.labels,
+            min_area=min_area,
+            confidence=self.confidence,
+            pixel_area=pixel_area,
+            area_unit=area_unit,
+        )
+        return [region.as_row() for region in found]
 
     def shares(self) -> list[dict[str, Any]]:
         """The classes present with their pixels and their share of the image, the largest first."""
         return class_table(self.label_map, self.labels)
+
+    def tags(self, *, least: float = TAG_SHARE) -> dict[str, float]:
+        """The classes that fill more than `least` of the image: names with their shares, the largest first."""
+        return class_tags(self.shares(), least=least)
 
     def save_mask(self, path: str | Path) -> None:
         """Write the label map as a palette PNG (16-bit above 256 classes)."""
@@ -112,19 +164,18 @@ class Prediction:
         """Write the overlay with its legend as PNG or JPEG, by the suffix."""
         write_image(Path(path), self.overlay())
 
+    def save_scores(self, path: str | Path) -> None:
+        """Write the probabilities as `.npz`: `scores` (K, H, W) float16, and `names`; they are never all in memory."""
+        shape = (self.labels.num_classes, *self.size)
+        write_scores(Path(path), probability_strips(self._views, self.size), shape, self.labels.names)
+
     def __repr__(self) -> str:
         classes = ", ".join(f"{row['class_name']} {row['share']:.0%}" for row in self.shares()[:4])
         return f"Prediction({self.size[0]}x{self.size[1]}: {classes})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the overlay, at most 1,000 pixels wide or high, and the classes."""
-        picture = Image.fromarray(self.overlay())
-        picture.thumbnail((NOTEBOOK_PIXELS, NOTEBOOK_PIXELS))
-        stream = io.BytesIO()
-        picture.save(stream, "PNG")
-        data = base64.b64encode(stream.getvalue()).decode()
-        text = html.escape(repr(self))
-        return f'<img alt="{text}" src="data:image/png;base64,{data}"><div>{text}</div>'
+        return as_html(self.overlay(), self.shares(), self.labels, title=repr(self))
 
 
 class Model:

@@ -23,7 +23,7 @@ from atrous.resampling import resized_part
 from atrous.tiling import Blended, Stitched
 from atrous.version import __version__
 
-__all__ = ["StreamedSettings", "is_streamed", "segment_streamed"]
+__all__ = ["KINDS", "StreamedSettings", "is_streamed", "place_of", "segment_streamed"]
 
 LabelMap = NDArray[Any]  # uint8 or uint16
 
@@ -52,6 +52,26 @@ def is_streamed(path: Path) -> bool:
         return False
     with open_raster(path) as raster:
         return raster.georeference is not None or raster.size[0] * raster.size[1] > STREAMED_PIXELS
+
+
+def place_of(path: Path) -> dict[str, Any]:
+    """Where an image lies, as `Results.write` takes it: transform, crs, and the area of a pixel where that is in metres.
+
+    Raises:
+        DataError: an image too large to hold its whole label map.
+    """
+    with open_raster(path) as raster:
+        height, width = raster.size
+        if height * width > MAX_PIXELS:
+            raise DataError(
+                f"{path}: {height}x{width} pixels are too many for regions, tables and scores, which need the whole label "
+                f"map; expected at most {MAX_PIXELS / 1e6:.3g} million. Save mask and overlay; GIS programs make polygons."
+            )
+        place = raster.georeference
+    if place is None:
+        return {}
+    metres = place.unit in ("metre", "meter", "m")
+    return {"transform": place.transform, "crs": place.crs, "pixel_area": place.pixel_area if metres else None}
 
 
 def segment_streamed(

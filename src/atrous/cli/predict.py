@@ -25,6 +25,8 @@ def predict(
     *inputs: str,
     out: Path,
     save: str = "mask,overlay",
+    simplify: float = 0,
+    min_area: int = 1,
     scales: str = "1",
     flip: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
@@ -51,7 +53,13 @@ def predict(
     out:
         Where results go; the tree of the inputs is mirrored.
     save:
-        What to write, with commas: mask (palette PNG), overlay (PNG with legend), polygons (GeoJSON), table (CSV).
+        What to write, with commas. For each image: mask (palette PNG), overlay (PNG with legend), polygons (GeoJSON),
+        table (regions as CSV), scores (probabilities as .npz), labelme (JSON). For all together: coco (coco.json), cvat
+        (annotations.xml), tags (tags.csv, the share of every class).
+    simplify:
+        Polygons with fewer points, within this many pixels of the exact border; neighbours go on to share theirs.
+    min_area:
+        Leave regions of fewer pixels out of polygons and tables.
     scales:
         Sizes at which every image enters, times its own, with commas; the probabilities of all are averaged.
     flip:
@@ -73,6 +81,7 @@ def predict(
     from atrous.collection import find_images, predict_files
     from atrous.errors import ConfigError
     from atrous.prediction import load
+    from atrous.results import Wanted
     from atrous.tiling import parse_tile
 
     if not inputs:
@@ -80,16 +89,19 @@ def predict(
             "no INPUT given; expected images, videos, folders or globs: atrous predict MODEL INPUT... --out DIR"
         )
     kinds = tuple(kind.strip() for kind in save.split(",") if kind.strip())
+    wanted = Wanted(kinds=kinds, simplify=simplify, min_area=min_area)
+    if wanted.ignored():
+        console.note(wanted.ignored())
     files = find_images(inputs)
     views = {"scales": parse_scales(scales), "flip": flip}
     video = _video_settings(files, smooth=smooth, max_frames=max_frames, max_minutes=max_minutes)
     loaded = load(model, device=device, engine=engine, tile=parse_tile(tile))
     done = failed = 0
     for outcome in predict_files(
-        loaded, files, out=out, save=kinds, video=video, streamed=_streamed_settings(), **views
+        loaded, files, out=out, wanted=wanted, video=video, streamed=_streamed_settings(), **views
     ):
         if outcome.error is None:
-            done += 1
+            done += not outcome.of_all
             if outcome.warning is not None:
                 console.note(f"warning: {outcome.warning}")
             for path in outcome.written:

@@ -1,6 +1,6 @@
 """From coarse logits to what people ask for, at the image's own size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from atrous import labelling
 from atrous.engines.base import Coarse
 
-__all__ = ["confidence", "label_map", "probabilities", "resize_logits", "thresholded"]
+__all__ = ["confidence", "label_map", "probabilities", "probability_strips", "resize_logits", "thresholded"]
 
 LabelMap = NDArray[np.uint8 | np.uint16]
 
@@ -34,7 +34,12 @@ def confidence(views: Sequence[Coarse], size: tuple[int, int]) -> NDArray[np.flo
     """The best class's probability, (H, W) float32."""
     if len(views) == 1 and not views[0].mirrored:
         return labelling.label_map_and_confidence(views[0].logits, size, cover=views[0].cover)[1]
-    return probabilities(views, size).max(axis=0)
+    return labelling.averaged_confidence(
+        [view.logits for view in views],
+        size,
+        flipped=[view.mirrored for view in views],
+        covers=[view.cover for view in views],
+    )
 
 
 def thresholded(view: Coarse, size: tuple[int, int], thresholds: Sequence[float], *, void: int) -> LabelMap:
@@ -52,6 +57,16 @@ def probabilities(views: Sequence[Coarse], size: tuple[int, int]) -> NDArray[np.
         total = scores if total is None else total.add_(scores)
     assert total is not None
     return (total / len(views)).cpu().numpy()
+
+
+def probability_strips(views: Sequence[Coarse], size: tuple[int, int]) -> Iterator[NDArray[np.float16]]:
+    """What `probabilities` gives, some columns at a time from the left: strips (columns, height, K) float16."""
+    return labelling.probability_strips(
+        [view.logits for view in views],
+        size,
+        flipped=[view.mirrored for view in views],
+        covers=[view.cover for view in views],
+    )
 
 
 @torch.inference_mode()

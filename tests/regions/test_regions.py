@@ -1,41 +1,17 @@
-from itertools import pairwise
-from typing import Any
+"""Regions and exact polygons of label maps."""
 
+from itertools import pairwise
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-from numpy.typing import NDArray
 
-from atrous.errors import DataError
+from atrous.errors import ConfigError, DataError
 from atrous.labels import Labels
-from atrous.regions import class_table, count_pixels, find_regions, polygons
-
-LABELS = Labels.numbered(3)
-MAPS = arrays.arrays(
-    np.uint8,
-    arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14),
-    elements=st.sampled_from([0, 0, 1, 1, 2, 255]),
-)
-
-
-def doubled_area(ring: list[list[int]]) -> int:
-    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise(ring))
-
-
-def filled(rings: list[list[list[int]]], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels with an odd number of upright edges to their left."""
-    edges = np.zeros((shape[0], shape[1] + 1), np.uint8)
-    for ring in rings:
-        for (x0, y0), (x1, y1) in pairwise(ring):
-            if x0 == x1:
-                edges[min(y0, y1) : max(y0, y1), x0] ^= 1
-    return np.bitwise_xor.accumulate(edges, axis=1)[:, :-1].astype(bool)
-
-
-def rings_of(feature: dict[str, Any]) -> list[list[list[int]]]:
-    return feature["geometry"]["coordinates"]
+from atrous.regions import class_table, class_tags, count_pixels, find_regions, polygons
+from label_maps import LABELS, MAPS, blobs, doubled_area, filled, rings_of
 
 
 @given(MAPS)
@@ -168,3 +144,99 @@ def test_more_than_256_classes():
     label_map[0] = labels.ignore_index
     assert class_table(label_map, labels) == [{"class_id": 299, "class_name": "class_299", "pixels": 12, "share": 0.75}]
     assert polygons(label_map, labels)[0]["properties"]["class_id"] == 299
+
+
+def counted_by_opencv(label_map):
+    """Class, area, box and centroid of every region, one class after the other."""
+    found = []
+    for class_id in range(LABELS.num_classes):
+        inside = (label_map == class_id).astype(np.uint8)
+        _, _, stats, centroids = cv2.connectedComponentsWithStats(inside, connectivity=4)
+        for (x, y, across, down, area), (column, row) in zip(stats[1:].tolist(), centroids[1:].tolist(), strict=True):
+            found.append((class_id, area, (y, x, y + down, x + across), (round(row, 9), round(column, 9))))
+    return sorted(found)
+
+
+def as_counted(regions):
+    return sorted(
+        (region.class_id, region.area_pixels, region.box, tuple(round(place, 9) for place in region.centroid))
+        for region in regions
+    )
+
+
+@given(MAPS)
+def test_regions_are_those_that_opencv_finds(label_map):
+    assert as_counted(find_regions(label_map, LABELS)) == counted_by_opencv(label_map)
+
+
+@pytest.mark.parametrize("cell", [2, 9, 40])
+def test_large_regions_are_those_that_opencv_finds(cell):
+    label_map = blobs((150, 210), cell=cell, void=0.02)
+    assert as_counted(find_regions(label_map, LABELS)) == counted_by_opencv(label_map)
+
+
+def test_a_winding_band_is_one_region():
+    """Long, up and down: it takes many rounds of joining."""
+    label_map = np.zeros((40, 81), np.uint8)
+    label_map[:, ::2] = 1
+    label_map[0, 1::4] = label_map[-1, 3::4] = 1
+    assert len([region for region in find_regions(label_map, LABELS) if region.class_id == 1]) == 1
+    assert as_counted(find_regions(label_map, LABELS)) == counted_by_opencv(label_map)
+
+
+@given(MAPS, st.integers(0, 99))
+def test_mean_confidence_is_the_mean_over_a_regions_pixels(label_map, seed):
+    confidence = np.random.default_rng(seed).random(label_map.shape, np.float32)
+    regions = find_regions(label_map, LABELS, confidence=confidence)
+    features = polygons(label_map, LABELS, confidence=confidence)
+    for region, feature in zip(regions, features, strict=True):
+        inside = filled(rings_of(feature), label_map.shape)
+        assert region.mean_confidence == pytest.approx(confidence[inside].mean(dtype=np.float64), rel=1e-12)
+        assert feature["properties"]["mean_confidence"] == round(region.mean_confidence, 4)
+
+
+def test_physical_area_has_the_unit_it_was_given_in():
+    label_map = np.array([[0, 0, 1]], np.uint8)
+    large, small = find_regions(label_map, LABELS, pixel_area=0.25, area_unit="mm2")
+    assert (large.area, large.area_unit, small.area) == (0.5, "mm2", 0.25)
+    assert large.as_row()["area"] == 0.5
+    assert polygons(label_map, LABELS, pixel_area=0.25)[0]["properties"] == {
+        "class_id": 0,
+        "class_name": "class_0",
+        "area_pixels": 2,
+        "area": 0.5,
+        "area_unit": "m2",
+    }
+    assert "area" not in find_regions(label_map, LABELS)[0].as_row()
+
+
+@pytest.mark.parametrize("pixel_area", [0, -1, float("nan"), float("inf")])
+def test_a_pixel_covers_a_positive_area(pixel_area):
+    with pytest.raises(ConfigError, match="expected a positive number"):
+        find_regions(np.zeros((2, 2), np.uint8), LABELS, pixel_area=pixel_area)
+
+
+def test_a_confidence_of_another_image_is_refused():
+    with pytest.raises(DataError, match="expected the same height and width"):
+        find_regions(np.zeros((2, 2), np.uint8), LABELS, confidence=np.zeros((2, 3), np.float32))
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)])
+def test_an_empty_map_has_no_regions(shape):
+    assert find_regions(np.zeros(shape, np.uint8), LABELS) == []
+    assert polygons(np.zeros(shape, np.uint8), LABELS) == []
+
+
+def test_tags_are_the_classes_above_a_share():
+    label_map = np.zeros((10, 20), np.uint8)
+    label_map[0, :2] = 2  # 1 %
+    label_map[1, :6] = 1  # 3 %
+    table = class_table(label_map, LABELS)
+    assert list(class_tags(table)) == ["class_0", "class_1"]
+    assert class_tags(table, least=0.005) == {"class_0": 0.96, "class_1": 0.03, "class_2": 0.01}
+
+
+def test_classes_of_one_name_are_one_tag():
+    label_map = np.array([[0] * 50 + [1] * 30 + [2] * 20], np.uint8)
+    table = class_table(label_map, Labels(names=("road", "car", "road")))
+    assert class_tags(table) == {"road": pytest.approx(0.7), "car": 0.3}
