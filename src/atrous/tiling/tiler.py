@@ -101,9 +101,7 @@ class Tiler:
                 engine.coarse_logits, preprocessing, size=size, read=read, window=tiles.window, progress=progress
             )
             return
-        network = self._whole_network()
-        assert isinstance(network, DeepLab)
-        trunk = self._trunk_of(network, tiles.window)
+        network, trunk = self._parts(tiles.window)
         if folder is None:
             make_folder(cache_folder())
             with tempfile.TemporaryDirectory(prefix="features-", dir=cache_folder()) as name:
@@ -144,11 +142,17 @@ class Tiler:
             self._network = network.eval()
         return self._network
 
-    def _trunk_of(self, network: DeepLab, window: int) -> Trunk:
-        """The network's trunk, made again when a weight has changed."""
+    def _parts(self, window: int) -> tuple[DeepLab, Trunk]:
+        """The network and its trunk, made again for another window or when a weight has changed."""
+        network = self._whole_network()
         seen = () if self._owns else state_of(network)
         if self._trunk is None or self._trunk.window != window or seen != self._seen:
+            if self._owns and self._trunk is not None:
+                self._network = None  # the old trunk has taken its weights
+                network = self._whole_network()
+            assert isinstance(network, DeepLab)
             self._trunk = None
             self._trunk = Trunk(network, window=window, owns=self._owns)
             self._seen = seen
-        return self._trunk
+        assert isinstance(network, DeepLab)
+        return network, self._trunk
