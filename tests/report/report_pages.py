@@ -10,6 +10,7 @@ from atrous.data.samples import Dataset, Sample
 from atrous.evaluation import ImageScore, Report
 from atrous.labels import Labels
 from atrous.metrics import ConfusionMatrix, scores_from_counts
+from atrous.preprocessing import Preprocessing
 from atrous.report import Page
 
 VOID = 255
@@ -25,6 +26,7 @@ class ShiftModel:
     def __init__(self, labels):
         self.labels = labels
         self.name = "shift"
+        self.preprocessing = Preprocessing()
 
     def predict(self, image):
         return SimpleNamespace(label_map=np.roll(image[..., 0], 1, axis=1))
