@@ -24,7 +24,7 @@ def main() -> None:
     pictures: list[np.ndarray] = []
     titles: list[str] = []
     for index in SHOWN:
-        image, mask = read_pair(dataset.splits["test"][index], dataset)
+        image, mask = read_pair(dataset.splits["test"][index], dataset, model.preprocessing)
         label_map = model.predict(image).label_map
         pictures += [
             image,

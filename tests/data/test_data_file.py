@@ -114,8 +114,8 @@ def test_faults_in_the_file(tmp_path, text, message):
 
 
 def test_all_faults_are_told_at_once(tmp_path):
-    with pytest.raises(DataError, match=r"has 3 fault\(s\)(?s:.*)nc: unknown key(?s:.*)bnads: unknown key"):
-        described(tmp_path, "train: 3\nnc: 3\nbnads: 4\n" + NAMES)
+    with pytest.raises(DataError, match=r"has 3 fault\(s\)(?s:.*)nc: unknown key(?s:.*)channels: unknown key"):
+        described(tmp_path, "train: 3\nnc: 3\nchannels: 4\n" + NAMES)
 
 
 def test_alias_bomb_is_refused_unbuilt(tmp_path):
