@@ -24,8 +24,9 @@ def main() -> None:
     pictures: list[np.ndarray] = []
     titles: list[str] = []
     for index in SHOWN:
-        image, mask = read_pair(dataset.splits["test"][index], dataset, model.preprocessing)
-        label_map = model.predict(image).label_map
+        pixels, mask = read_pair(dataset.splits["test"][index], dataset, model.preprocessing)
+        image = model.preprocessing.as_picture(pixels)
+        label_map = model.predict(pixels).label_map
         pictures += [
             image,
             colourise(mask, model.labels),
