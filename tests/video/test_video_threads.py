@@ -8,7 +8,7 @@ from atrous.video import ahead, behind
 
 
 def alive():
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("atrous-")}
+    return {thread.name for thread in threading.enumerate() if thread.name in ("atrous-ahead", "atrous-behind")}
 
 
 def test_items_come_in_order_and_at_most_a_few_ahead():
