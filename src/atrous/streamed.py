@@ -1,5 +1,6 @@
 """Segmenting an image that need not fit into memory: read by windows, labelled by rows, gone on with when interrupted."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -107,6 +108,7 @@ def segment_streamed(
     folder = target.with_name(f".{target.name}.partial")
     with open_raster(path) as raster:
         rows = _LabelRows(model, raster, folder, settings)
+        _forget_other_work(folder, keep=rows.features if model.path is not None else None)
         with RowStore.open(folder, key=rows.key, size=raster.size, dtype=rows.dtype) as store:
             if store.rows_done < raster.size[0]:
                 if store.rows_done:
@@ -117,6 +119,12 @@ def segment_streamed(
             store.remove()
     shutil.rmtree(folder, ignore_errors=True)
     return written
+
+
+def _forget_other_work(folder: Path, *, keep: Path | None) -> None:
+    """Remove what another image, model or way left in `folder`; all of it where nothing can be known to be the same."""
+    if keep is None or not keep.is_dir():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _LabelRows:
@@ -141,6 +149,11 @@ class _LabelRows:
         facts = (__version__, str(self.raster.path.resolve()), str(self.model.path), identity, self.model.engine.name)
         return json.dumps([*facts, self.tiles.window, self.tiles.stitched])
 
+    @property
+    def features(self) -> Path:
+        """The folder of this work's features: named by its key, so that no other work's are ever taken for them."""
+        return self.folder / f"features-{hashlib.sha256(self.key.encode()).hexdigest()[:16]}"
+
     def bands(self, first: int) -> Iterator[LabelMap]:
         """Labels (rows, W) from the row `first` on."""
         with self.model.tiler.opened(
@@ -149,7 +162,7 @@ class _LabelRows:
             size=self.resized,
             read=self._read,
             engine=self.model.engine,
-            folder=self.folder / "features",
+            folder=self.features,
             progress=lambda share: self.settings.progress(self.raster.path, share),
         ) as logits:
             for rows, labels in self._labels(logits, first):

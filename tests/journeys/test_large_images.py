@@ -1,5 +1,6 @@
 """Large images through the command line: GeoTIFF in, GeoTIFF out, by windows, and after being killed the same bytes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import torch
 
 import atrous
 from atrous.models.deeplab import build
+from atrous.streamed import segment_streamed
+from atrous.tiling import Stitched
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio (the extra geo) is not installed")
 SIZE = (420, 530)
@@ -95,6 +98,37 @@ def test_killed_work_goes_on_and_gives_the_same_bytes(
     assert whole.returncode == 0
     assert (tmp_path / "cut" / "place.tif").read_bytes() == (tmp_path / "anew" / "place.tif").read_bytes()
     assert os.listdir(tmp_path / "cut") == ["place.tif"]  # noqa: PTH208
+
+
+def test_work_on_another_image_is_never_gone_on_with(model: Path, image: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "place.tif", tmp_path / "b" / "place.tif"
+    for path in (first, second):
+        path.parent.mkdir()
+    first.write_bytes(image.read_bytes())
+    with rasterio.open(image) as source, rasterio.open(second, "w", **source.profile) as file:
+        file.write(255 - source.read())
+    # Interrupted when all features of the first image are on disk and no row is done.
+    broken = atrous.load(model, tile=256)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stitched, "_logits", lambda self, piece: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            segment_streamed(broken, first, tmp_path / "out" / "place", save=["mask"])
+    assert list((tmp_path / "out").glob(".place.partial/features-*/features"))
+    for out, source in (("out", second), ("anew", second)):
+        segment_streamed(atrous.load(model, tile=256), source, tmp_path / out / "place", save=["mask"])
+    assert (tmp_path / "out" / "place.tif").read_bytes() == (tmp_path / "anew" / "place.tif").read_bytes()
+
+
+def test_regions_of_a_geotiff_lie_on_its_map(model: Path, image: Path, tmp_path: Path) -> None:
+    done = predict(model, image, out=tmp_path, save="mask,polygons,table")
+    assert done.returncode == 0, done.stderr
+    features = json.loads((tmp_path / "place.geojson").read_text())["features"]
+    places = np.array([point for feature in features for point in feature["geometry"]["coordinates"][0]])
+    height, width = SIZE[0] * 0.5, SIZE[1] * 0.5
+    assert places.min(axis=0).tolist() == [500000, 5000000 - height]
+    assert places.max(axis=0).tolist() == [500000 + width, 5000000]
+    areas = [feature["properties"]["area"] for feature in features]
+    assert sum(areas) == pytest.approx(height * width)
 
 
 def test_what_does_not_fit_is_told(model: Path, image: Path, tmp_path: Path) -> None:

@@ -155,14 +155,16 @@ def _streamed_settings() -> "StreamedSettings":
     """Tell how far a large image has come, and how long it will still take."""
     from atrous.streamed import StreamedSettings
 
-    begin = last = time.monotonic()
+    last = time.monotonic()
+    begins: dict[Path, tuple[float, float]] = {}  # when a file's work began, and its share that was done before
 
     def progress(path: Path, share: float) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= (LIVE_SECONDS if console.is_live() else QUIET_SECONDS) and share > 0:
+        begin, before = begins.setdefault(path, (now, share))
+        if now - last >= (LIVE_SECONDS if console.is_live() else QUIET_SECONDS) and share > before:
             last = now
-            left = (now - begin) * (1 - share) / share
+            left = (now - begin) * (1 - share) / (share - before)
             console.status(f"{path}: {share:.0%}, about {left / 60:.1f} minutes left")
 
     return StreamedSettings(say=console.note, progress=progress)

@@ -64,7 +64,10 @@ class Blended:
         return self._first.shape[1]
 
     def rows(self, first: int = 0) -> Iterator[tuple[int, Tensor]]:
-        """The coarse logits from the row `first` on or from a little before: (number of the top row, (1, K, rows, w))."""
+        """The coarse logits from the row `first` on: (number of the top row, (1, K, rows, w)).
+
+        It begins a little before; rows above `first` then lack the share of the windows above them.
+        """
         tops = [top // self.stride for top in self._tops]
         side, (height, width) = self.window // self.stride, self.coarse_size
         begin = next(number for number, top in enumerate(tops) if top + side > first)
@@ -74,13 +77,14 @@ class Blended:
         for number in range(begin, len(tops)):
             for left in self._lefts:
                 at = slice(left // self.stride, left // self.stride + side)
-                logits = self._window(self._tops[number], left)[0].permute(1, 2, 0).cpu().numpy()
+                is_known = number == 0 and left == 0  # from finding the stride
+                found = self._first if is_known and self._first is not None else self._window(self._tops[number], left)
+                logits = found[0].permute(1, 2, 0).cpu().numpy()
                 total[:, at] += weights * logits
                 share[:, at] += weights
             last = number + 1 == len(tops)
             final = side if last else tops[number + 1] - tops[number]
-            if number > begin or tops[number] <= first or final == side:
-                yield tops[number], torch.from_numpy((total[:final] / share[:final])[None]).permute(0, 3, 1, 2)
+            yield tops[number], torch.from_numpy((total[:final] / share[:final])[None]).permute(0, 3, 1, 2)
             for array in (total, share):
                 array[: side - final] = array[final:].copy()
                 array[side - final :] = 0

@@ -69,16 +69,17 @@ def check_room(folder: Path, needed: int) -> None:
 
 def _write_all(file: int, data: NDArray[np.float32], position: int) -> None:
     view = data.data.cast("B")
+    os.lseek(file, position, os.SEEK_SET)
     while view:
-        count = os.pwrite(file, view, position)
-        view, position = view[count:], position + count
+        view = view[os.write(file, view) :]
 
 
 def _read_all(file: int, into: NDArray[np.float32], position: int) -> None:
     view = into.data.cast("B")
+    os.lseek(file, position, os.SEEK_SET)
     while view:
-        data = os.pread(file, len(view), position)
+        data = os.read(file, len(view))
         if not data:
             raise OutputError("the file of features has become shorter while it was read; start again.")
         view[: len(data)] = data
-        view, position = view[len(data) :], position + len(data)
+        view = view[len(data) :]

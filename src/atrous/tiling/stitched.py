@@ -7,6 +7,7 @@ image (image pooling, squeeze-and-excite) are the whole image's.
 import json
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,13 @@ class Stitched:
     def cover(self) -> tuple[float, float]:
         """The share of the coarse map that the image fills."""
         return self.preprocessing.cover(self.size)
+
+    def forget_names(self) -> None:
+        """Let the features go with this process, also when it is killed. On Windows open files keep their names."""
+        for file in (self._high, self._low, self._sums):
+            if file is not None:
+                with suppress(OSError):
+                    file.path.unlink()
 
     def close(self) -> None:
         """Close the files; they stay in their folder."""

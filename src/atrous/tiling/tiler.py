@@ -105,7 +105,7 @@ class Tiler:
         if folder is None:
             make_folder(cache_folder())
             with tempfile.TemporaryDirectory(prefix="features-", dir=cache_folder()) as name:
-                yield from self._stitched(network, trunk, preprocessing, size, read, Path(name), progress)
+                yield from self._stitched(network, trunk, preprocessing, size, read, Path(name), progress, for_now=True)
         else:
             make_folder(folder)
             yield from self._stitched(network, trunk, preprocessing, size, read, folder, progress)
@@ -129,8 +129,12 @@ class Tiler:
         read: Read,
         folder: Path,
         progress: Callable[[float], None],
+        *,
+        for_now: bool = False,
     ) -> Iterator[Stitched]:
         logits = Stitched(network, preprocessing, size=size, read=read, folder=folder, trunk=trunk, progress=progress)
+        if for_now:
+            logits.forget_names()
         try:
             yield logits
         finally:
