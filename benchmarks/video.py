@@ -17,6 +17,7 @@ SIZE = (480, 640)
 RATE = Fraction(1001, 30_000)  # seconds a frame
 PAN = 2  # pixels a frame
 NOISE = 3.0  # deviation, as a camera's
+LENGTH = 1000  # frames that the engine is told to expect: it prepares itself as for a usual video
 
 
 def write_clip(path: Path, frames: int) -> list[np.ndarray]:
@@ -52,7 +53,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     model = Model(deeplab.build(arguments.network, num_classes=21))
-    model.expect(arguments.frames * arguments.rounds * 4)
+    model.expect(LENGTH)
     print(describe())
     print(f"{arguments.network}, {SIZE[0]}x{SIZE[1]}, {arguments.frames} frames, {arguments.rounds} rounds")
     settings = VideoSettings(smooth=arguments.smooth)
@@ -73,6 +74,8 @@ def main() -> None:
                 if turn:  # the first round lays out weights and loads kernels
                     times.append(time.perf_counter() - begin)
                     work[way].append(time.process_time() - busy)
+            rates = ", ".join(f"{way} {arguments.frames / times[-1]:.1f}" for way, times in seconds.items() if times)
+            print(f"round {turn}: {rates or 'preparations'}", flush=True)
     for way, times in seconds.items():
         ratios = [alone / own for alone, own in zip(seconds["network"], times, strict=True)]
         print(

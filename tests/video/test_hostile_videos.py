@@ -54,8 +54,9 @@ def test_a_list_of_other_files_is_refused_and_they_are_not_read(tmp_path, opened
     path = tmp_path / f"list.{suffix}"
     path.write_text(PLAYLISTS[kind].format(folder=tmp_path))
     opened.clear()
-    with pytest.raises(VideoError, match="not a video"), open_video(path):
+    with pytest.raises(VideoError, match="not a video") as caught, open_video(path):
         pass
+    assert ("Name the video itself" in str(caught.value)) == (kind != "sdp")
     assert not any("canary" in name for name in opened)
     assert canary.stat().st_atime_ns == used
 

@@ -29,6 +29,7 @@ CODECS = (
 )
 """The decoders that are used, FFmpeg's names: what cameras, phones, editors and recorders write. FFmpeg has some 250, and
 most of its weaknesses were in the rare ones."""
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"<?xml", b"[playlist")
 PATIENCE_SECONDS = 30.0  # for the header; reading a local file takes milliseconds
 BUFFER_BYTES = 1 << 20
 
@@ -52,10 +53,9 @@ def open_container(path: Path, limits: Limits, stack: ExitStack) -> Any:
     head = file.read(HEAD_BYTES)
     name = container_of(head)
     if name is None:
-        playlist = head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(
-            (b"#EXTM3U", b"ffconcat", b"<MPD", b"<?xml", b"[playlist")
-        )
-        found = "a list of other files, not a video" if playlist else "not a video, or its beginning is damaged"
+        if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):
+            raise refused(path, "a list of other files, not a video", CONTAINERS, "Name the video itself.")
+        found = "not a video, or its beginning is damaged"
         raise refused(path, found, CONTAINERS, "Convert it: ffmpeg -i INPUT -c copy OUTPUT.mkv")
     file.seek(0)
     options = {
