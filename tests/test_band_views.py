@@ -75,8 +75,8 @@ def test_outside_of_the_image_every_band_is_neutral():
 
 
 def test_light_changes_fractions_of_each_bands_range_alike():
-    made = scaled("uint16", 6)
-    image = made.cleaned(values((8, 9, 6), "uint16"))
+    made = scaled("float32", 6)
+    image = made.cleaned(values((8, 9, 6), "float32"))
     view = dataclasses.replace(plain_view((8, 9)), gain=np.array([1.2, 9, 9]), offset=-0.1, jpeg=50, saturation=0.3)
     low, high = made.ranges
     fractions = (image - low) / (high - low) * 1.2 - 0.1

@@ -1,6 +1,7 @@
 """Files of any bands: what their headers say, and that their numbers come through as they are."""
 
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -88,6 +89,19 @@ def test_a_fourth_band_that_is_no_transparency_makes_four_bands(tmp_path):
     assert pixel_kind(path) == kind(4, "uint8")
     np.testing.assert_array_equal(read_bands(path), array)
     np.testing.assert_array_equal(read_image(path), array[..., :3])  # `bands: rgb`, and models of RGB
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 2])
+def test_four_bands_in_8_bits_come_as_they_are_whatever_the_fourth_is_called(alpha, tmp_path):
+    pytest.importorskip("rasterio")
+    array = values((*SIZE, 4), "uint8")
+    data = write_tiff(tmp_path / "x.tif", array, photometric=2).read_bytes()
+    place = data.index((338).to_bytes(2, "little")) + 8
+    path = tmp_path / "y.tif"
+    path.write_bytes(data[:place] + bytes([alpha]) + data[place + 1 :])
+    assert pixel_kind(path).is_photo == (alpha > 0)
+    assert kind_of_bands(path, 4) == kind(4, "uint8")
+    np.testing.assert_array_equal(read_bands(path, kind(4, "uint8")), array)
 
 
 @pytest.mark.parametrize(("mode", "bands"), [("L", 1), ("LA", 1), ("LA", 2), ("RGB", 3), ("RGBA", 3), ("RGBA", 4)])
@@ -212,6 +226,17 @@ def test_a_tif_that_is_another_format_reads_no_other_file(tmp_path):
             read(vrt)
 
 
+def test_no_other_reader_of_gdal_is_asked(tmp_path, monkeypatch):
+    rasterio = pytest.importorskip("rasterio")
+    asked = []
+    plain = rasterio.open
+    monkeypatch.setattr(
+        rasterio, "open", lambda *given, **more: asked.append(more.get("driver")) or plain(*given, **more)
+    )
+    read_bands(write_tiff(tmp_path / "x.tif", values((*SIZE, 8), "uint16")))
+    assert asked == ["GTiff"]
+
+
 def test_damaged_files_are_image_errors_and_nothing_else(tmp_path):
     pytest.importorskip("rasterio")
     rng = np.random.default_rng(0)
@@ -244,3 +269,25 @@ def test_complex_numbers_are_refused(tmp_path):
     path.write_bytes(data[:at] + (6).to_bytes(2, "little") + data[at + 2 :])
     with pytest.raises(ImageError, match="complex or undefined numbers"):
         pixel_kind(path)
+
+
+@pytest.mark.shared
+def test_real_geotiffs_hold_what_rasterio_says(shared):
+    rasterio = pytest.importorskip("rasterio")
+    folder = shared / "data" / "formats" / "geotiff" / "different-types"
+    expected = {
+        "tiff_1channel_float": "1 band of float32",
+        "tiff_1channel_uint8": "RGB in 8 bits",
+        "tiff_1channel_uint16": "1 band of uint16",
+        "tiff_3channel_uint8": "RGB in 8 bits",
+        "tiff_3channel_uint16": "3 bands of uint16",
+        "tiff_8channel_uint8": "8 bands of uint8",
+    }
+    for name, text in expected.items():
+        path = folder / f"{name}.tif"
+        assert str(pixel_kind(path)) == text
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            with rasterio.open(path) as file:
+                plain = np.moveaxis(file.read(), 0, 2)
+        np.testing.assert_array_equal(read_bands(path), plain)

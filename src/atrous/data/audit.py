@@ -241,6 +241,7 @@ def _read_image(dataset: Dataset, sample: Sample, reading: _Reading) -> None:
     path = sample.image
     other = other_kind(path, dataset)
     if other is not None:
+        can_be_rgb = {other.bands, dataset.pixels.bands} <= {1, 3}
         reading.findings.append(
             Finding(
                 code="D009",
@@ -248,7 +249,8 @@ def _read_image(dataset: Dataset, sample: Sample, reading: _Reading) -> None:
                 file=_relative(dataset, path),
                 found=str(other),
                 expected=f"{dataset.pixels}, as the other images",
-                fix="Convert it, or leave it out; `bands: rgb` in a data.yaml reads all images as RGB in 8 bits.",
+                fix="Convert it, or leave it out."
+                + (" `bands: rgb` in a data.yaml reads all images as RGB in 8 bits." if can_be_rgb else ""),
             )
         )
         return

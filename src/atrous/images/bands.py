@@ -24,6 +24,9 @@ Pixels = NDArray[np.uint8 | np.uint16 | np.float32]
 
 MAX_BYTES = 2**31
 """Most memory that one decoded image may take: eight bands of uint16 with 134 million pixels."""
+RGB_SAMPLES = 3  # a fourth may be multiplied into the others, which Pillow would undo
+MOST_SAMPLES = 4
+"""That Pillow opens; of files with more it also writes a line to standard error."""
 _ALIKE = "Choose images like those that the model was trained on, or a model for these."
 _quiet = threading.Lock()  # around `catch_warnings`, which is one for all threads
 
@@ -38,13 +41,16 @@ def read_pixels(path: Path, preprocessing: Preprocessing) -> Pixels:
     if preprocessing.pixels != "rgb":
         wanted = PixelKind(bands=preprocessing.bands, dtype=preprocessing.pixels, is_photo=False)
         return read_bands(path, wanted)
+    stored = stored_pixels(path)
+    told = unreadable(path, str(stored.kind), "RGB in 8 bits", _ALIKE)
+    if stored.samples > MOST_SAMPLES:
+        raise told
     try:
         return read_image(path)
     except UnreadableError:
-        kind = stored_pixels(path).kind
-        if kind.is_photo:
+        if stored.kind.is_photo:
             raise
-        raise unreadable(path, str(kind), "RGB in 8 bits", _ALIKE) from None
+        raise told from None
 
 
 def read_bands(path: Path, wanted: PixelKind | None = None, *, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -74,14 +80,14 @@ def read_bands(path: Path, wanted: PixelKind | None = None, *, max_pixels: int =
         _check(path, stored, bands, max_pixels)
     if in_pages:
         pixels = _pages(path, bands, max_pixels)
-    elif kind.is_photo:
+    elif kind.is_photo and not (stored.format == "TIFF" and bands == stored.samples > RGB_SAMPLES):
         pixels = _photo(path, wanted, max_pixels)
     elif stored.format == "PNG":
         pixels = _png(path, stored, max_pixels)
     elif stored.by_pillow:
         pixels = _pages(path, 1, max_pixels)
     else:
-        pixels = upright(_by_rasterio(path, kind), stored.turn)
+        pixels = upright(_by_rasterio(path, wanted or kind), stored.turn)
     return np.ascontiguousarray(own_type(pixels[..., :bands], stored.nodata))
 
 
