@@ -34,7 +34,7 @@ from atrous.models.deeplab import DeepLab
 from atrous.notebook import as_html
 from atrous.overlay import overlay
 from atrous.preprocessing import Preprocessing
-from atrous.regions import TAG_SHARE, Outline, Transform, class_table, class_tags, find_regions, outlines
+from atrous.regions import TAG_SHARE, Outline, Transform, as_features, class_table, class_tags, find_regions, outlines
 from atrous.tiling import Tiler
 
 __all__ = ["Model", "Prediction", "load"]
@@ -129,7 +129,7 @@ class Prediction:
             transform: Six numbers a, b, c, d, e, f: coordinates (a x + b y + c, d x + e y + f) in place of pixels.
         """
         found = self.outlines(min_area=min_area, simplify=simplify, pixel_area=pixel_area, area_unit=area_unit)
-        return [outline.as_feature(transform) for outline in found]
+        return as_features(found, transform)
 
     def table(
         self, *, min_area: int = 1, pixel_area: float | None = None, area_unit: str = "m2"

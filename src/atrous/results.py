@@ -149,7 +149,7 @@ class Results:
             elif kind == "overlay":
                 prediction.save_overlay(path)
             elif kind == "polygons":
-                features = [outline.as_feature(transform) for outline in outlines]
+                features = (outline.as_feature(transform) for outline in outlines)
                 write_geojson(path, features, on_map=transform is not None, crs=crs)
             elif kind == "table":
                 write_regions(path, prediction.table(min_area=wanted.min_area, **physical))

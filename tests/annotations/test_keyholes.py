@@ -57,6 +57,17 @@ def test_a_hole_is_joined_to_what_is_above_it():
     ]  # fmt: skip
 
 
+def test_slits_at_one_edge_are_met_in_the_order_of_going():
+    """The right hole is higher, so it is cut open first; but the ring comes past the left one first."""
+    label_map = np.zeros((6, 7), np.uint8)
+    label_map[1, 4] = label_map[3, 1] = 1
+    outer = outlines(label_map, LABELS)[0]
+    assert cut_open(outer.rings) == [
+        [0, 0], [1, 0], [1, 3], [1, 4], [2, 4], [2, 3], [1, 3], [1, 0],
+        [4, 0], [4, 1], [4, 2], [5, 2], [5, 1], [4, 1], [4, 0], [7, 0], [7, 6], [0, 6],
+    ]  # fmt: skip
+
+
 def test_thousands_of_holes():
     label_map = np.zeros((160, 160), np.uint8)
     label_map[1:-1:2, 1:-1:2] = 1

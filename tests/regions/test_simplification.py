@@ -29,11 +29,9 @@ def check(label_map, tolerance):
         assert after.is_valid
         assert after.exterior.is_ccw
         assert len(after.interiors) == len(before.interiors)
-        # No border moves by more than the tolerance, so the area cannot change by more than this band.
-        for one, other in ((before, after), (after, before)):
-            assert one.boundary.difference(other.boundary.buffer(tolerance + ROUNDING)).length < ROUNDING
-        band = before.boundary.buffer(tolerance + ROUNDING)
-        assert before.symmetric_difference(after).difference(band).area < ROUNDING
+        # No border moves by more than the tolerance, so the area changes by no more than a band along it.
+        assert shapely.hausdorff_distance(before.boundary, after.boundary, densify=0.1) <= tolerance + ROUNDING
+        assert before.symmetric_difference(after).area <= tolerance * before.length + ROUNDING
     total = sum(polygon.area for polygon in simple)
     covered = shapely.union_all(simple).area if simple else 0
     assert total == pytest.approx(covered), "two polygons overlap"

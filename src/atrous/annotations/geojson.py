@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from atrous.files import write_atomically
+from atrous.files import replacing
 
 __all__ = ["feature_collection", "write_geojson"]
 
@@ -38,10 +38,16 @@ def feature_collection(
 
 
 def write_geojson(
-    path: Path, features: Sequence[dict[str, Any]], *, on_map: bool = False, crs: str | None = None
+    path: Path, features: Iterable[dict[str, Any]], *, on_map: bool = False, crs: str | None = None
 ) -> None:
-    """Write features as GeoJSON; arguments are those of `feature_collection`. Raises OutputError."""
-    write_atomically(path, json.dumps(feature_collection(features, on_map=on_map, crs=crs)).encode())
+    """Write features one by one as GeoJSON; arguments are those of `feature_collection`. Raises OutputError."""
+    head, _, tail = json.dumps(feature_collection([], on_map=on_map, crs=crs)).rpartition("]")
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(head.encode())
+        for number, feature in enumerate(features):
+            file.write(b",\n" if number else b"\n")
+            file.write(json.dumps(feature).encode())
+        file.write(b"]" + tail.encode())
 
 
 def _system_name(crs: str | None) -> str | None:

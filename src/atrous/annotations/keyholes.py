@@ -18,6 +18,8 @@ Point = list[float]
 
 def cut_open(rings: Sequence[Ring]) -> list[Point]:
     """The points (x, y) of one ring, not closed, that surrounds what an outer ring and its holes surround."""
+    if len(rings) == 1:
+        return rings[0][:-1].tolist()
     order = [0, *sorted(range(1, len(rings)), key=lambda number: int(rings[number][:, 1].min()))]
     edges = _Edges([rings[number] for number in order])
     # For every ring what is cut open at its edges: edge -> (how far along it, where, the hole and its point).

@@ -53,11 +53,10 @@ def predict(
     out:
         Where results go; the tree of the inputs is mirrored.
     save:
-        What to write, with commas. For each image: mask (palette PNG), overlay (PNG with legend), polygons (GeoJSON),
-        table (regions as CSV), scores (probabilities as .npz), labelme (JSON). For all together: coco (coco.json), cvat
-        (annotations.xml), tags (tags.csv, the share of every class).
+        What to write, with commas: mask (palette PNG), overlay (PNG), polygons (GeoJSON), table (CSV), scores (.npz),
+        labelme (JSON); and for all images together coco (JSON), cvat (XML), tags (shares of the classes, CSV).
     simplify:
-        Polygons with fewer points, within this many pixels of the exact border; neighbours go on to share theirs.
+        Polygons with fewer points, within this many pixels of the exact border, which neighbours go on to share.
     min_area:
         Leave regions of fewer pixels out of polygons and tables.
     scales:

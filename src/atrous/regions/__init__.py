@@ -2,7 +2,7 @@
 
 from atrous.regions.components import REGION_FIELDS, Region, find_regions
 from atrous.regions.counting import TAG_SHARE, class_table, class_tags, count_pixels
-from atrous.regions.outline import Outline, Transform, outlines, polygons
+from atrous.regions.outline import Outline, Transform, as_features, outlines, polygons
 from atrous.regions.simplification import check_tolerance
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Outline",
     "Region",
     "Transform",
+    "as_features",
     "check_tolerance",
     "class_table",
     "class_tags",

@@ -37,9 +37,7 @@ def trace_rings(canvas: NDArray[np.int32]) -> Rings:
     corners = _corners(canvas)
     if not corners.region.size:
         return Rings(np.zeros((0, 2), np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32))
-    level = _partners(corners.region, corners.y, corners.x, corners.level_tie)
-    upright = _partners(corners.region, corners.x, corners.y, corners.upright_tie)
-    order, begins = _walk(level, upright)
+    order, begins = _walk(corners.level.tolist(), corners.upright.tolist())
     points = np.column_stack([corners.x[order], corners.y[order]])
     owner = corners.region[order[begins]] - 1
     by_owner = np.argsort(owner, kind="stable")
@@ -56,56 +54,72 @@ def trace_rings(canvas: NDArray[np.int32]) -> Rings:
 class _Corners(NamedTuple):
     """Where borders turn, from the top down, and in a row from the left: the first one of a region is on its outer ring.
 
-    A tie says, where two corners of a region lie at one point, which of the two comes first along the row (0: its edge
-    runs left) and along the column (0: its edge runs up).
+    From each corner one level and one upright edge lead to others.
     """
 
     region: NDArray[np.int32]
     y: NDArray[np.int32]
     x: NDArray[np.int32]
-    level_tie: NDArray[np.bool_]
-    upright_tie: NDArray[np.bool_]
+    level: NDArray[np.int32]  # the corner at the other end
+    upright: NDArray[np.int32]
 
 
 def _corners(canvas: NDArray[np.int32]) -> _Corners:
     """The corners of all regions.
 
-    Each lattice point lies between four pixels. A pixel's own region turns there if both of its neighbours across the
-    point's two lines are of another region (a convex corner), or both are of its own but the one opposite is not (a
-    concave one). Where two pixels of a region meet only at the point, both count; their ties are set so that a ring goes
-    around the pixels between the two, one by one. Then no ring touches itself.
+    Each lattice point lies between four pixels a b / c d. A pixel's own region turns there if both of its neighbours
+    across the point's two lines are of another region (an outward corner), or both are of its own but the one opposite is
+    not (an inward one). Where two pixels of a region meet only at the point, both turn; there the level edge of each is
+    joined to the upright edge of the other, so that a ring goes around the pixels between them one by one, and never
+    touches itself.
     """
-    a, b, c, d = canvas[:-1, :-1], canvas[:-1, 1:], canvas[1:, :-1], canvas[1:, 1:]
-    places: list[NDArray[np.int64]] = []
-    regions: list[NDArray[np.int32]] = []
-    for own, beside, across, opposite in ((a, b, c, d), (b, a, d, c), (c, d, a, b), (d, c, b, a)):
-        level, upright = own == beside, own == across
-        turns = (level == upright) & ~(level & (own == opposite)) & (own > 0)
-        places.append(np.flatnonzero(turns))
-        regions.append(own[turns])
-    sizes = [place.size for place in places]
-    place = np.concatenate(places)
-    order = np.argsort(place, kind="stable")
-    y, x = np.divmod(place[order], canvas.shape[1] - 1)
+    upright = canvas[:, 1:] != canvas[:, :-1]
+    level = canvas[1:] != canvas[:-1]
+    points = np.flatnonzero((upright[:-1] | upright[1:]) & (level[:, :-1] | level[:, 1:]))
+    del upright, level
+    y, x = (place.astype(np.int32) for place in np.divmod(points, canvas.shape[1] - 1))
+    pixels = a, b, c, d = canvas[y, x], canvas[y, x + 1], canvas[y + 1, x], canvas[y + 1, x + 1]
+    outward, inward = np.zeros((2, points.size, 4), np.bool_)
+    for number, (own, beside, across, opposite) in enumerate(((a, b, c, d), (b, a, d, c), (c, d, a, b), (d, c, b, a))):
+        outward[:, number] = (own != beside) & (own != across) & (own > 0)
+        inward[:, number] = (own == beside) & (own == across) & (own != opposite) & (own > 0)
+    is_corner = outward | inward
+    place, pixel = np.nonzero(is_corner)
+    numbers = np.full(is_corner.shape, -1, np.int32)
+    numbers[is_corner] = np.arange(place.size)
+    crossed = numbers.copy()
+    for one, other in ((0, 3), (1, 2)):
+        meet = outward[:, one] & outward[:, other] & (pixels[one] == pixels[other])
+        crossed[meet, one], crossed[meet, other] = numbers[meet, other], numbers[meet, one]
+    down = np.lexsort((y, x))
     return _Corners(
-        np.concatenate(regions)[order],
-        y.astype(np.int32),
-        x.astype(np.int32),
-        np.repeat([False, True, False, True], sizes)[order],
-        np.repeat([True, True, False, False], sizes)[order],
+        np.choose(pixel, np.stack(pixels)[:, place]),
+        y[place],
+        x[place],
+        _joined([_passing(numbers, outward, *side) for side in ((0, 1), (2, 3))], place.size),
+        _joined([_passing(crossed, outward, *side)[down] for side in ((0, 2), (1, 3))], place.size),
     )
 
 
-def _partners(
-    region: NDArray[np.int32], line: NDArray[np.int32], along: NDArray[np.int32], tie: NDArray[np.bool_]
-) -> list[int]:
-    """The corners of a region on one line of the lattice are joined two by two: for each the index of its partner."""
-    key = region.astype(np.int64) * (int(line.max()) + 1) + line
-    key = (key * (int(along.max()) + 1) + along) * 2 + tie
-    order = np.argsort(key)
-    partner = np.empty_like(order)
-    partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]
-    return partner.tolist()
+def _passing(numbers: NDArray[np.int32], outward: NDArray[np.bool_], first: int, second: int) -> NDArray[np.int32]:
+    """(points, 2): along one side of a line, the corner where an edge ends, and the one where the next begins; -1 for none.
+
+    On that side lie two pixels. Where the first turns outward, an edge ends; where it turns inward, one begins; the second
+    the other way round.
+    """
+    ends = np.where(outward[:, first], numbers[:, first], np.where(outward[:, second], -1, numbers[:, second]))
+    begins = np.where(outward[:, second], numbers[:, second], np.where(outward[:, first], -1, numbers[:, first]))
+    return np.column_stack([ends, begins])
+
+
+def _joined(sides: list[NDArray[np.int32]], count: int) -> NDArray[np.int32]:
+    """For each of `count` corners the one at the other end of its edge: of those along a line, every two are joined."""
+    partner = np.empty(count, np.int32)
+    for passing in sides:
+        along = passing[passing >= 0]
+        partner[along[1::2]] = along[0::2]
+        partner[along[0::2]] = along[1::2]
+    return partner
 
 
 def _walk(level: list[int], upright: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
