@@ -77,11 +77,7 @@ def test_eight_bands_of_uint16_from_reading_to_prediction(atrous, tmp_path):
 
 def test_one_band_of_twelve_bits_in_a_16_bit_png(atrous, tmp_path):
     data = write_bands_set(tmp_path / "scans", bands=1, dtype="uint16", suffix=".png")
-<<<<<<< HEAD:tests/journeys/test_band_journey.py
-    code, _out, err = atrous("train", data, *TINY_NETWORK, *SHORT, *OPTIONS, "--epochs", "1", "--out", "run")
-=======
     code, _, err = atrous("train", data, *TINY_NETWORK, *SHORT, *OPTIONS, "--epochs", "1", "--out", "run")
->>>>>>> w-bands:tests/journeys/test_bands.py
     assert code == 0, err
     assert "Images: 1 band of uint16" in err
     model = library.load(tmp_path / "run")

@@ -1,6 +1,6 @@
 """A data set in a few lines: pairs, sizes and shares of classes per split."""
 
-from atrous.data.audit import AuditResult, SplitSummary
+from atrous.data.findings import AuditResult, SplitSummary
 
 __all__ = ["summary_lines"]
 
