@@ -1,9 +1,11 @@
 """When an image is cut, and what is said of it."""
 
+import numpy as np
 import pytest
 from tiled_networks import lively
 from torch import nn
 
+import atrous
 from atrous.errors import ConfigError
 from atrous.tiling import choose_tiles, parse_tile
 from atrous.tiling.choice import bytes_per_pixel
@@ -55,6 +57,18 @@ def test_a_converted_file_is_blended() -> None:
     tiles = choose_tiles(NETWORK, (900, 900), tile=512, cost=1, available=FREE, engine="onnxruntime")
     assert tiles is not None
     assert not tiles.stitched
+
+
+def test_means_of_each_window_are_had_when_asked_for() -> None:
+    tiles = choose_tiles(NETWORK, (900, 900), tile=512, cost=1, available=FREE, engine="torch", means="window")
+    assert tiles is not None
+    assert not tiles.stitched
+    assert "asked for" in tiles.reason
+    image = np.random.default_rng(1).integers(0, 256, (300, 500, 3), dtype=np.uint8)
+    asked = atrous.Model(NETWORK, tile=256, tile_means="window").coarse_logits(image).logits
+    whole = atrous.Model(NETWORK, tile=256).coarse_logits(image).logits
+    assert asked.shape[1] == whole.shape[1]
+    assert (asked[:, :, 4:8, 4:8] - whole[:, :, 4:8, 4:8]).abs().median() > 1e-4
 
 
 @pytest.mark.parametrize("text", ["", "-3", "100", "1.5", "yes"])

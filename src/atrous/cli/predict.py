@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -32,6 +32,7 @@ def predict(
     device: str = "auto",
     engine: str = "auto",
     tile: str = "auto",
+    tile_means: Literal["image", "window"] = "image",
     smooth: float = 0.0,
     max_frames: int = 500_000,
     max_minutes: float = 300.0,
@@ -69,6 +70,8 @@ def predict(
         auto, torch, plain (the network as it is), onnxruntime or openvino.
     tile:
         auto (images that would take too much memory are computed by windows), off, or the windows' side in pixels.
+    tile_means:
+        image (windows give the whole image's labels), or window (each is an image of its own, blended with its neighbours).
     smooth:
         Smooth a video's classes over time: half-life in frames of a mean over frames, such as 3; 0 is off.
     max_frames:
@@ -94,7 +97,7 @@ def predict(
     files = find_images(inputs)
     views = {"scales": parse_scales(scales), "flip": flip}
     video = _video_settings(files, smooth=smooth, max_frames=max_frames, max_minutes=max_minutes)
-    loaded = load(model, device=device, engine=engine, tile=parse_tile(tile))
+    loaded = load(model, device=device, engine=engine, tile=parse_tile(tile), tile_means=tile_means)
     done = failed = 0
     for outcome in predict_files(
         loaded, files, out=out, wanted=wanted, video=video, streamed=_streamed_settings(), **views

@@ -8,14 +8,21 @@ from atrous import checkpoint
 from atrous.allocator import give_back_freed_memory
 from atrous.errors import MissingExtraError, WeightsError
 from atrous.prediction.model import Model
+from atrous.tiling import Means
 
 __all__ = ["load"]
 
 
 def load(
-    source: str | Path, *, device: str = "auto", engine: str = "auto", keep: bool = False, tile: str | int = "auto"
+    source: str | Path,
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    keep: bool = False,
+    tile: str | int = "auto",
+    tile_means: Means = "image",
 ) -> Model:
-    """Open a run folder or a model file; `device`, `engine`, `keep` and `tile` are as for `Model`.
+    """Open a run folder or a model file; `device`, `engine`, `keep`, `tile` and `tile_means` are as for `Model`.
 
     Raises:
         WeightsError: nothing there, or a file without what prediction needs.
@@ -54,6 +61,7 @@ def load(
         keep=keep,
         reload=reload,
         tile=tile,
+        tile_means=tile_means,
         metadata=metadata,
         path=path,
     )

@@ -26,7 +26,7 @@ from atrous.labels import VOC, Labels
 from atrous.models.deeplab import DeepLab
 from atrous.prediction.result import Prediction
 from atrous.preprocessing import Preprocessing
-from atrous.tiling import Tiler
+from atrous.tiling import Means, Tiler
 
 __all__ = ["Model"]
 
@@ -45,6 +45,7 @@ class Model:
         keep: whether a file that an engine has to convert is kept in the cache folder.
         reload: how the network is made again, where nobody else has it; its memory can then be given back.
         tile: auto (images that would take too much memory are computed by windows), off, or a window's side in pixels.
+        tile_means: image (means over the image are the whole image's), or window (each window is an image of its own).
         metadata: further facts from the model file: scores, licence, version.
         path: where it was loaded from.
     """
@@ -60,6 +61,7 @@ class Model:
         keep: bool = False,
         reload: Callable[[], nn.Module] | None = None,
         tile: str | int = "auto",
+        tile_means: Means = "image",
         metadata: Mapping[str, Any] | None = None,
         path: Path | None = None,
     ) -> None:
@@ -71,7 +73,7 @@ class Model:
         self.path = path
         self._engine_name, self._keep, self._expected, self._reload = engine, keep, 1, reload
         self._network: nn.Module | None = None
-        self.tiler = Tiler(tile, self._for_windows, bands=self.preprocessing.bands)
+        self.tiler = Tiler(tile, self._for_windows, bands=self.preprocessing.bands, means=tile_means)
         self.engine: Engine = self._make_engine(network, owns=reload is not None)
         if not isinstance(self.engine, TorchEngine) or reload is None:
             self._network = network

@@ -1,6 +1,7 @@
 """Whether an image is computed as a whole or by windows, and by how large ones."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -10,7 +11,9 @@ from atrous.models.deeplab import DeepLab
 from atrous.tiling.blended import STEP
 from atrous.tiling.parts import can_be_parted
 
-__all__ = ["Tiles", "bytes_per_pixel", "choose_tiles", "parse_tile"]
+__all__ = ["Means", "Tiles", "bytes_per_pixel", "choose_tiles", "parse_tile", "why_blended"]
+
+Means = Literal["image", "window"]
 
 MOST_BYTES = 1 << 30
 """What computing one image may take before it is computed by windows, where that much and as much again is free."""
@@ -42,8 +45,22 @@ def parse_tile(text: str) -> str | int:
     return int(text)
 
 
+def why_blended(network: nn.Module, *, engine: str, means: Means) -> str | None:
+    """None where windows can be stitched, else why they are blended."""
+    if means == "window":
+        return "means of each window's own were asked for"
+    return can_be_parted(network) if engine in ("torch", "plain") else f"engine {engine} runs a whole network"
+
+
 def choose_tiles(
-    network: nn.Module, size: tuple[int, int], *, tile: str | int, cost: float, available: int, engine: str
+    network: nn.Module,
+    size: tuple[int, int],
+    *,
+    tile: str | int,
+    cost: float,
+    available: int,
+    engine: str,
+    means: Means = "image",
 ) -> Tiles | None:
     """How an image of `size` (height, width) as the network reads it is cut; None for not at all.
 
@@ -54,10 +71,11 @@ def choose_tiles(
         cost: bytes a pixel that the network's maps take, from `bytes_per_pixel`.
         available: bytes of memory that are free.
         engine: a converted file is run by blended windows, as it cannot be parted.
+        means: "window" asks for blended windows, each an image of its own.
     """
     if tile == "off":
         return None
-    reason = can_be_parted(network) if engine in ("torch", "plain") else f"engine {engine} runs a whole network"
+    reason = why_blended(network, engine=engine, means=means)
     how = "stitched with the whole image's means" if reason is None else f"blended, as {reason}"
     if isinstance(tile, int):
         side = max(STEP, tile // STEP * STEP)

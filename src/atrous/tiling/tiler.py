@@ -18,8 +18,8 @@ from atrous.memory import available_memory
 from atrous.models.deeplab import DeepLab
 from atrous.preprocessing import Preprocessing
 from atrous.tiling.blended import STEP, Blended
-from atrous.tiling.choice import Tiles, bytes_per_pixel, choose_tiles
-from atrous.tiling.parts import Trunk, can_be_parted
+from atrous.tiling.choice import Means, Tiles, bytes_per_pixel, choose_tiles, why_blended
+from atrous.tiling.parts import Trunk
 from atrous.tiling.stitched import Stitched
 
 __all__ = ["Tiler"]
@@ -37,10 +37,19 @@ class Tiler:
         tile: auto, off, or the side of the windows in pixels.
         network: gives the model's network, and whether nobody else has it.
         bands: of the images.
+        means: whether means over the image are the whole image's, or each window's own (blended windows).
     """
 
-    def __init__(self, tile: str | int, network: Callable[[], tuple[nn.Module, bool]], *, bands: int) -> None:
+    def __init__(
+        self,
+        tile: str | int,
+        network: Callable[[], tuple[nn.Module, bool]],
+        *,
+        bands: int,
+        means: Means = "image",
+    ) -> None:
         self.tile, self.bands = tile, bands
+        self.means: Means = means
         self._get_network = network
         self._network: nn.Module | None = None
         self._owns = False
@@ -62,6 +71,7 @@ class Tiler:
             cost=self._cost,
             available=available_memory() or UNKNOWN_MEMORY,
             engine=engine.name,
+            means=self.means,
         )
 
     def for_raster(self, size: tuple[int, int], *, engine: Engine) -> Tiles:
@@ -70,7 +80,7 @@ class Tiler:
         if found is not None:
             return found
         side = -(-max(size) // STEP) * STEP
-        stitched = engine.name in ("torch", "plain") and can_be_parted(self._whole_network()) is None
+        stitched = why_blended(self._whole_network(), engine=engine.name, means=self.means) is None
         return Tiles(side, stitched, "one window")
 
     @contextmanager
